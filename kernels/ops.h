@@ -1,0 +1,111 @@
+// The operators of moesaic on one device. They know tensors; they know no rank and no model.
+//
+// Shape letters: T tokens, D model width, F expert width, E experts, K choices a token (top-k),
+// R rows (kept choices), G capacity groups, V vocabulary.
+//
+// Every operator is registered once in ops.cpp (TORCH_LIBRARY moesaic) and implemented under the
+// same file stem in reference/ (plain ATen, the executable specification), cpu/ (where it pays) and
+// autograd/. "max(float32, dtype)" below: float64 stays float64, all else accumulates in float32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace moesaic::kernels {
+
+/// How router scores become choices.
+struct RouteOptions {
+  int64_t top_k = 1;
+  /// true: weights are the softmax over all experts, taken at the chosen ones (OLMoE, Mixtral).
+  /// false: the softmax is taken over the chosen logits only (GPT-OSS); they then sum to one.
+  bool softmax_before_top_k = true;
+  /// Divide the chosen weights by their sum (`norm_topk_prob`).
+  bool norm_topk_prob = false;
+};
+
+/// What route_tokens returns.
+struct RoutedTokens {
+  at::Tensor expert_idx_TK;  ///< int64, the chosen experts, best first; ties to the lowest id
+  at::Tensor weights_TK;     ///< max(float32, dtype), differentiable
+  at::Tensor probs_TE;       ///< softmax over all experts, differentiable: for balance terms
+};
+
+/// Chooses top_k experts a token.
+///   logits_TE  [T, E] floating point; computed in max(float32, dtype)
+/// Throws c10::Error for top_k outside [1, E], and for top_k == 1 with softmax after top-k, whose
+/// weights are constant one and carry no gradient.
+/// Differentiable in logits_TE through weights_TK and probs_TE.
+RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& options);
+
+/// Which choices a full expert keeps.
+enum class DropPolicy {
+  kPosition,     ///< earlier tokens win
+  kProbability,  ///< larger weights win, ties to the earlier token
+};
+
+/// The limit on choices per expert and group; capacity is not limited when `factor` is absent.
+struct CapacityOptions {
+  /// C = ceil(factor * tokens_per_group * K / E) choices per expert and group (GShard, 2006.16668).
+  std::optional<double> factor;
+  DropPolicy policy = DropPolicy::kPosition;
+};
+
+/// Where every choice goes: a contiguous run of rows for each expert, in token order within a run.
+struct DispatchPlan {
+  at::Tensor source_R;         ///< int64: token * K + choice of each row
+  at::Tensor row_of_choice_TK; ///< int64: the row of each choice, -1 where it was dropped
+  at::Tensor counts_GE;        ///< int64 [groups, E]: choices before dropping
+  at::Tensor num_rows_E;       ///< int64: rows (choices kept) per expert, the run lengths
+};
+
+/// ceil(factor * tokens_per_group * top_k / num_experts): exact for factors that decimal text can
+/// write (a product that is an integer up to rounding error is that integer).
+int64_t expert_capacity(double factor, int64_t tokens_per_group, int64_t top_k,
+                        int64_t num_experts);
+
+/// Plans the dispatch of T tokens in groups of `tokens_per_group` consecutive tokens.
+///   expert_idx_TK  int64 [T, K], each in [0, E)
+///   weights_TK     [T, K]; read only by DropPolicy::kProbability
+/// T must be a multiple of tokens_per_group (T = 0 is allowed). Integers only: the same result on
+/// every device and for any number of threads. Not differentiable.
+DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
+                           int64_t num_experts, int64_t tokens_per_group,
+                           const CapacityOptions& capacity);
+
+/// Gathers token rows into expert order: row r of the result is x_TD[source_R[r] / K].
+/// Bitwise equal to the reference on every device. Differentiable in x_TD: the backward sums the
+/// copies of a token over k in ascending order, in max(float32, dtype). Returns rows_RD [R, D].
+at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan);
+
+/// Weighted sum back in token order: out[t] = sum over k of weights_TK[t, k] * rows[row_of(t, k)],
+/// k ascending, in max(float32, dtype), result in the dtype of rows_RD. Dropped choices contribute
+/// nothing, forward and backward. Each row is written once. Differentiable in rows_RD and
+/// weights_TK (the gate gradient; exactly zero for dropped choices). Returns out_TD [T, D].
+at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights_TK,
+                            const DispatchPlan& plan);
+
+/// rows of expert e times weight_eOI[e] transposed: y[r] = weight_eOI[e] @ rows[r].
+///   rows_RI     [R, I], runs of rows expert after expert
+///   weight_eOI  [e, O, I], `nn.Linear` orientation
+///   num_rows_e  int64 [e] on the CPU, sums to R; zeros are allowed
+/// Differentiable in both; an expert without rows has a gradient of exactly zero. Returns [R, O].
+at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
+                        const at::Tensor& num_rows_e);
+
+/// SwiGLU (2002.05202, eq. 6): silu(gate) * up, where gate_up_R2F = [gate | up] along the last
+/// dimension. Differentiable. Returns [R, F].
+at::Tensor gated_activation(const at::Tensor& gate_up_R2F);
+
+/// Language-model head and loss in chunks of tokens: [T, V] logits never exist at once.
+///   x_TD        [T, D]
+///   weight_VD   [V, D] the head
+///   targets_T   int64; -100 is not counted
+/// Returns the *sum* over counted targets of -log softmax(x @ weight^T)[target], a scalar in
+/// max(float32, dtype). Differentiable in x_TD and weight_VD. Throws c10::Error for a target outside
+/// [0, V) other than -100.
+at::Tensor linear_cross_entropy(const at::Tensor& x_TD, const at::Tensor& weight_VD,
+                                const at::Tensor& targets_T);
+
+}  // namespace moesaic::kernels
