@@ -97,7 +97,7 @@ AuxiliaryLosses::AuxiliaryLosses(const MoeOptions& options, int64_t num_layers,
       fault_(fault) {}
 
 bool AuxiliaryLosses::counts_wait_for_all() const {
-  return options_.formula == BalanceFormula::kHf || options_.scope == BalanceScope::kGlobal;
+  return options_.formula == BalanceFormula::kHuggingFace || options_.scope == BalanceScope::kGlobal;
 }
 
 int64_t AuxiliaryLosses::tokens_per_group() const {
@@ -114,7 +114,7 @@ double AuxiliaryLosses::gradient_scale() const {
   const auto num_experts = static_cast<double>(num_experts_);
   const auto num_layers = static_cast<double>(num_layers_);
   const auto all_tokens = static_cast<double>(shape_.num_tokens());
-  if (options_.formula == BalanceFormula::kHf) {
+  if (options_.formula == BalanceFormula::kHuggingFace) {
     return num_experts / (num_layers * all_tokens * num_layers * all_tokens);
   }
   const auto group_tokens = static_cast<double>(tokens_per_group());
@@ -143,7 +143,7 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
 
   std::shared_ptr<BalanceCounts> counts;
   if (wait) {
-    const size_t idx = options_.formula == BalanceFormula::kHf ? 0 : layer_idx;
+    const size_t idx = options_.formula == BalanceFormula::kHuggingFace ? 0 : layer_idx;
     while (waiting_.size() <= idx) {
       waiting_.push_back(std::make_shared<BalanceCounts>());
       waiting_.back()->counts_GE = at::zeros({1, num_experts_}, at::kLong);

@@ -57,7 +57,10 @@ Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) 
   kernels::CapacityOptions capacity;
   int64_t tokens_per_group = std::max<int64_t>(x_TD.size(0), 1);
   if (context.training && options_.capacity.factor) {
-    capacity = {options_.capacity.factor, options_.capacity.policy};
+    capacity.factor = options_.capacity.factor;
+    capacity.policy = options_.capacity.policy == DropPolicy::kPosition
+                          ? kernels::DropPolicy::kPosition
+                          : kernels::DropPolicy::kProbability;
     if (options_.capacity.group == CapacityGroup::kSequence) {
       tokens_per_group = context.sequence_length;
     }

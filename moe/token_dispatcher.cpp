@@ -61,9 +61,19 @@ kernels::DispatchPlan expert_major(const at::Tensor& received_We) {
 
 }  // namespace
 
+at::Tensor TokenDispatcher::with_fault(const at::Tensor& rows_RD) const {
+  if (fault_ == nullptr || rows_RD.size(0) == 0 ||
+      !fault_->fire(FaultInjection::Kind::drop_row)) {
+    return rows_RD;
+  }
+  const auto keep_R1 = at::ones({rows_RD.size(0), 1}, rows_RD.options());
+  keep_R1[0].zero_();
+  return rows_RD * keep_R1;
+}
+
 Dispatched TokenDispatcher::dispatch(const at::Tensor& x_TD, const Routing& routing) {
   Dispatched dispatched;
-  dispatched.rows_RD = kernels::permute_tokens(x_TD, routing.plan);
+  dispatched.rows_RD = with_fault(kernels::permute_tokens(x_TD, routing.plan));
   dispatched.num_rows_e = routing.plan.num_rows_E;
   return dispatched;
 }
@@ -75,7 +85,7 @@ at::Tensor TokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routi
 
 AllToAllTokenDispatcher::AllToAllTokenDispatcher(parallel::CommunicatorPtr expert,
                                                  int64_t num_experts, FaultInjection* fault)
-    : expert_(std::move(expert)), num_experts_(num_experts), fault_(fault) {
+    : TokenDispatcher(fault), expert_(std::move(expert)), num_experts_(num_experts) {
   TORCH_CHECK(num_experts_ % expert_->size() == 0, "all-to-all dispatcher: ", num_experts_,
               " experts cannot be divided among ", expert_->size(), " ranks");
 }
@@ -90,24 +100,19 @@ at::Tensor AllToAllTokenDispatcher::exchange_counts(const at::Tensor& num_rows_E
 }
 
 Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routing& routing) {
-  auto local = TokenDispatcher::dispatch(x_TD, routing);
   const int64_t num_ranks = expert_->size();
-  const auto received_We = exchange_counts(local.num_rows_e);
+  const auto& num_rows_E = routing.plan.num_rows_E;
+  const auto received_We = exchange_counts(num_rows_E);
 
   Dispatched dispatched;
-  dispatched.sent_W = to_vector(local.num_rows_e.view({num_ranks, -1}).sum(1));
+  dispatched.sent_W = to_vector(num_rows_E.view({num_ranks, -1}).sum(1));
   dispatched.received_W = to_vector(received_We.sum(1));
   dispatched.arrival = expert_major(received_We);
   dispatched.num_rows_e = received_We.sum(0);
-  const auto arrived_RD = parallel::all_to_all_v(expert_, local.rows_RD, dispatched.received_W,
-                                                 dispatched.sent_W, fault_);
-  dispatched.rows_RD = kernels::permute_tokens(arrived_RD, dispatched.arrival);
-  if (fault_ != nullptr && dispatched.rows_RD.size(0) > 0 &&
-      fault_->fire(FaultInjection::Kind::drop_row)) {
-    auto keep_R1 = at::ones({dispatched.rows_RD.size(0), 1}, dispatched.rows_RD.options());
-    keep_R1[0].zero_();
-    dispatched.rows_RD = dispatched.rows_RD * keep_R1;
-  }
+  const auto arrived_RD =
+      parallel::all_to_all_v(expert_, kernels::permute_tokens(x_TD, routing.plan),
+                             dispatched.received_W, dispatched.sent_W, fault_);
+  dispatched.rows_RD = with_fault(kernels::permute_tokens(arrived_RD, dispatched.arrival));
   return dispatched;
 }
 

@@ -28,12 +28,19 @@ struct Dispatched {
 /// All experts live on this rank.
 class TokenDispatcher {
  public:
+  /// fault: may be null; `drop_row` zeroes a row that the experts get.
+  explicit TokenDispatcher(parallel::FaultInjection* fault) : fault_(fault) {}
   virtual ~TokenDispatcher() = default;
   /// Rows in expert order; rows of an expert in token order. Differentiable in x_TD.
   virtual Dispatched dispatch(const at::Tensor& x_TD, const Routing& routing);
   /// Weighted sum of the experts' results back in token order. Differentiable.
   virtual at::Tensor combine(const at::Tensor& y_RD, const Routing& routing,
                              const Dispatched& dispatched);
+
+ protected:
+  at::Tensor with_fault(const at::Tensor& rows_RD) const;
+
+  parallel::FaultInjection* fault_;
 };
 
 /// Expert parallelism (GShard, 2006.16668): experts [r e, (r+1) e) live on rank r of `expert`.
@@ -54,7 +61,6 @@ class AllToAllTokenDispatcher : public TokenDispatcher {
 
   parallel::CommunicatorPtr expert_;
   int64_t num_experts_;
-  parallel::FaultInjection* fault_;
 };
 
 }  // namespace moesaic::moe
