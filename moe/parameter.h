@@ -45,7 +45,7 @@ inline DeclaredParameter whole_parameter(
   }
   DeclaredParameter parameter;
   parameter.slices = {{{std::move(hub_name), shape}, 0, 0, numel}};
-  parameter.spec = {std::move(name), std::move(shape), /*sharded_over=*/{}, tensor};
+  parameter.spec = {std::move(name), std::move(shape), "data", /*sharded_over=*/"", tensor};
   parameter.initialization = initialization;
   return parameter;
 }

@@ -110,8 +110,8 @@ Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routi
   dispatched.arrival = expert_major(received_We);
   dispatched.num_rows_e = received_We.sum(0);
   const auto arrived_RD =
-      parallel::all_to_all_v(expert_, kernels::permute_tokens(x_TD, routing.plan),
-                             dispatched.received_W, dispatched.sent_W, fault_);
+      parallel::all_to_all_v(kernels::permute_tokens(x_TD, routing.plan), dispatched.received_W,
+                             dispatched.sent_W, expert_);
   dispatched.rows_RD = with_fault(kernels::permute_tokens(arrived_RD, dispatched.arrival));
   return dispatched;
 }
@@ -119,8 +119,8 @@ Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routi
 at::Tensor AllToAllTokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routing,
                                             const Dispatched& dispatched) {
   const auto in_order_of_arrival_RD = kernels::permute_tokens(y_RD, inverse(dispatched.arrival));
-  const auto returned_RD = parallel::all_to_all_v(expert_, in_order_of_arrival_RD,
-                                                  dispatched.sent_W, dispatched.received_W, fault_);
+  const auto returned_RD = parallel::all_to_all_v(in_order_of_arrival_RD, dispatched.sent_W,
+                                                  dispatched.received_W, expert_);
   return TokenDispatcher::combine(returned_RD, routing, dispatched);
 }
 

@@ -13,7 +13,11 @@ std::vector<DeclaredParameter> Attention::declare(const std::string& prefix,
   const int64_t key_width = config_.key_value_heads() * config_.head_dim();
 
   DeclaredParameter qkv;
-  qkv.spec = {prefix + ".qkv_proj", {query_width + 2 * key_width, hidden}, {}, &qkv_proj};
+  qkv.spec = {prefix + ".qkv_proj",
+              {query_width + 2 * key_width, hidden},
+              /*replicated_over=*/"data",
+              /*sharded_over=*/"",
+              &qkv_proj};
   int64_t offset = 0;
   for (const auto& [name, width] : std::vector<std::pair<std::string, int64_t>>{
            {"q_proj", query_width}, {"k_proj", key_width}, {"v_proj", key_width}}) {
