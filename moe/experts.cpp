@@ -25,7 +25,8 @@ std::vector<DeclaredParameter> Experts::declare(const std::string& prefix,
                &down_proj_eDF};
   for (int64_t i = 0; i < num_experts; ++i) {
     const auto hub = hub_prefix + std::to_string(options_.first_expert + i);
-    gate_up.slices.push_back({{hub + ".gate_proj.weight", {inner, hidden}}, 0, 2 * i * numel, numel});
+    gate_up.slices.push_back(
+        {{hub + ".gate_proj.weight", {inner, hidden}}, 0, 2 * i * numel, numel});
     gate_up.slices.push_back(
         {{hub + ".up_proj.weight", {inner, hidden}}, 0, (2 * i + 1) * numel, numel});
     down.slices.push_back({{hub + ".down_proj.weight", {hidden, inner}}, 0, i * numel, numel});

@@ -1,5 +1,6 @@
-// How modules declare their parameters: names, shapes and initial values now, memory later (from the
-// parameter store). A declared parameter lists the tensors of a Hugging Face checkpoint inside it.
+// How modules declare their parameters: names, shapes and initial values now, memory later (from
+// the parameter store). A declared parameter lists the tensors of a Hugging Face checkpoint inside
+// it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

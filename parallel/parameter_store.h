@@ -46,8 +46,8 @@ struct ParameterGroup {
 
 class ParameterStore {
  public:
-  /// Allocates the flat buffers (zeros) and assigns every spec's tensor and its `.grad`, a view that
-  /// autograd accumulates into. Order of the entries is the order of the specs. Local.
+  /// Allocates the flat buffers (zeros) and assigns every spec's tensor and its `.grad`, a view
+  /// that autograd accumulates into. Order of the entries is the order of the specs. Local.
   ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs, at::ScalarType dtype);
 
   const std::vector<ParameterEntry>& entries() const { return entries_; }

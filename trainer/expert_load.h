@@ -13,9 +13,9 @@ struct ExpertLoad {
   std::vector<double> max_violation_L;  ///< largest load / mean load - 1
   std::vector<double> entropy_L;        ///< of the load, nats; ln E when balanced
   std::vector<int64_t> dropped_L;
-  int64_t num_dead = 0;         ///< experts of all layers with less than 1 % of the mean load
-  int64_t worst_layer = 0;      ///< of the largest max_violation
-  double drop_fraction = 0.0;   ///< of all choices
+  int64_t num_dead = 0;        ///< experts of all layers with less than 1 % of the mean load
+  int64_t worst_layer = 0;     ///< of the largest max_violation
+  double drop_fraction = 0.0;  ///< of all choices
 };
 
 /// counts_LE: int64 choices before dropping; dropped_L: int64.

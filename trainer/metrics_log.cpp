@@ -97,9 +97,8 @@ void MetricsLog::write_step(const LoggedStep& logged, const StepMetrics& metrics
 }
 
 void MetricsLog::write_validation(int64_t step, double loss, int64_t num_targets) {
-  write_line(ordered_json{{"step", step},
-                          {"validation_loss", number(loss)},
-                          {"validation_targets", num_targets}}
+  write_line(ordered_json{
+      {"step", step}, {"validation_loss", number(loss)}, {"validation_targets", num_targets}}
                  .dump());
 }
 

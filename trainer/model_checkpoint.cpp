@@ -71,7 +71,8 @@ LogicalTensors logical_tensors(TrainingState& state) {
   return tensors;
 }
 
-// Of the replicas of a piece exactly one writes it; they take turns, so that all disks' queues work.
+// Of the replicas of a piece exactly one writes it; they take turns, so that all disks' queues
+// work.
 std::vector<TensorBytes> owned_bytes(TrainingState& state) {
   std::vector<TensorBytes> bytes;
   int64_t turn = 0;
@@ -188,8 +189,7 @@ RunState load_training_checkpoint(TrainingState& state, const std::filesystem::p
   for (const auto& piece : local_pieces(state, /*with_moments=*/true)) {
     const auto element_bytes = static_cast<int64_t>(piece.memory.element_size());
     destinations.push_back({piece.name, piece.tensor_offset * element_bytes,
-                            piece.memory.mutable_data_ptr(),
-                            piece.memory.numel() * element_bytes});
+                            piece.memory.mutable_data_ptr(), piece.memory.numel() * element_bytes});
   }
   auto& world = *state.mesh().world();
   load_checkpoint(world, folder, expected, destinations);
@@ -208,8 +208,8 @@ void load_weights(moe::LanguageModel& model, const std::filesystem::path& path) 
       const auto type = *to_scalar_type(folder.find(slice.tensor.name)->type);
       const auto stored = at::empty({slice.numel}, type);
       const auto element_bytes = static_cast<int64_t>(stored.element_size());
-      folder.read(slice.tensor.name, slice.tensor_offset * element_bytes,
-                  stored.mutable_data_ptr(), slice.numel * element_bytes);
+      folder.read(slice.tensor.name, slice.tensor_offset * element_bytes, stored.mutable_data_ptr(),
+                  slice.numel * element_bytes);
       flat.narrow(0, slice.parameter_offset, slice.numel).copy_(stored);
     }
   }

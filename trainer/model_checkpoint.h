@@ -31,9 +31,9 @@ SavedCheckpoint save_training_checkpoint(TrainingState& state, const RunState& r
                                          const Config& config,
                                          const std::filesystem::path& checkpoints);
 
-/// Reads weights, moments and trainer.json of a validated checkpoint into the state, whatever layout
-/// wrote it. Every rank reads its own byte ranges. Throws ExitError(kStorage) naming tensors that are
-/// missing, surplus or of another shape or type.
+/// Reads weights, moments and trainer.json of a validated checkpoint into the state, whatever
+/// layout wrote it. Every rank reads its own byte ranges. Throws ExitError(kStorage) naming tensors
+/// that are missing, surplus or of another shape or type.
 RunState load_training_checkpoint(TrainingState& state, const std::filesystem::path& folder);
 
 /// Reads weights only, from any Hugging Face folder of the model's family; float32, bfloat16 and

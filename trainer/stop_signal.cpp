@@ -39,6 +39,8 @@ void install_stop_signal_handlers() {
   }
 }
 
-bool stop_was_requested() { return stop_requested.load(); }
+bool stop_was_requested() {
+  return stop_requested.load();
+}
 
 }  // namespace moesaic::trainer

@@ -4,8 +4,8 @@
 
 namespace moesaic::trainer {
 
-/// Installs the handlers; to be called before MPI_Init. A second SIGINT within five seconds ends the
-/// process at once.
+/// Installs the handlers; to be called before MPI_Init. A second SIGINT within five seconds ends
+/// the process at once.
 void install_stop_signal_handlers();
 
 /// Whether one of the signals has arrived at this process.

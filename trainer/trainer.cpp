@@ -123,14 +123,14 @@ void Trainer::resume(bool allow_config_change) {
 
 ExitCode Trainer::run() {
   const auto parameters = moe::count_olmoe_parameters(config_.model.config);
-  log_->info(fmt::format("{}: {} parameters, {} active a token; {} ranks ({} expert x {} "
-                         "expert_data), {} threads each",
-                         config_.name, parameters.total, parameters.active, mesh_.world()->size(),
-                         mesh_.group("expert")->size(), mesh_.group("expert_data")->size(),
-                         at::get_num_threads()));
+  log_->info(fmt::format(
+      "{}: {} parameters, {} active a token; {} ranks ({} expert x {} "
+      "expert_data), {} threads each",
+      config_.name, parameters.total, parameters.active, mesh_.world()->size(),
+      mesh_.group("expert")->size(), mesh_.group("expert_data")->size(), at::get_num_threads()));
   if (step_ >= config_.trainer.max_steps) {
-    log_->info(fmt::format("nothing to do: step {} of {} is done", step_,
-                           config_.trainer.max_steps));
+    log_->info(
+        fmt::format("nothing to do: step {} of {} is done", step_, config_.trainer.max_steps));
     return ExitCode::kDone;
   }
   interval_began_ = std::chrono::steady_clock::now();
@@ -149,8 +149,8 @@ ExitCode Trainer::run() {
     log_->info(fmt::format("stopped by a signal after step {}: the same command goes on", step_));
     return ExitCode::kPreempted;
   }
-  log_->info(fmt::format("done: {} steps, checkpoints in {}", step_,
-                         (run_dir_ / "checkpoints").string()));
+  log_->info(
+      fmt::format("done: {} steps, checkpoints in {}", step_, (run_dir_ / "checkpoints").string()));
   return ExitCode::kDone;
 }
 
@@ -231,8 +231,7 @@ void Trainer::save() {
   run.skipped_in_a_row = skipped_in_a_row_;
   run.data_fingerprint = data_fingerprint_;
   run.configuration = resolved_yaml(config_);
-  const auto saved =
-      save_training_checkpoint(*state_, run, config_, run_dir_ / "checkpoints");
+  const auto saved = save_training_checkpoint(*state_, run, config_, run_dir_ / "checkpoints");
   last_saved_step_ = step_;
   for (const auto& warning : saved.warnings) {
     log_->warn(warning);

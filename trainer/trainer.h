@@ -53,7 +53,7 @@ class Trainer {
   std::unique_ptr<LrSchedule> lr_schedule_;
   std::string data_fingerprint_;
 
-  int64_t step_ = 0;             // steps done
+  int64_t step_ = 0;  // steps done
   int64_t last_saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
   std::chrono::steady_clock::time_point interval_began_;

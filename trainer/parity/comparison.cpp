@@ -1,6 +1,7 @@
 #include "trainer/parity/comparison.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include <cmath>
 #include <cstring>
@@ -13,7 +14,9 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // JSON has no infinity.
-double finite(double value) { return std::isfinite(value) ? value : 1e300; }
+double finite(double value) {
+  return std::isfinite(value) ? value : 1e300;
+}
 
 }  // namespace
 
@@ -67,8 +70,8 @@ std::vector<Comparison> merge_over_ranks(const std::vector<Comparison>& local,
                                          parallel::Communicator& world) {
   auto list = nlohmann::json::array();
   for (const auto& comparison : local) {
-    list.push_back({comparison.worst, finite(comparison.difference), comparison.bound,
-                    comparison.compared});
+    list.push_back(
+        {comparison.worst, finite(comparison.difference), comparison.bound, comparison.compared});
   }
   auto merged = local;
   for (const auto& text : gather_texts(list.dump(), world)) {

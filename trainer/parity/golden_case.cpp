@@ -66,14 +66,15 @@ GoldenCase read_golden_case(const std::filesystem::path& folder) {
   for (const char* name : {"input_ids", "labels"}) {
     const auto tensor = golden.find(name);
     if (!tensor.defined() || tensor.dim() != 2 || tensor.scalar_type() != at::kLong) {
-      throw ExitError(ExitCode::kBadFile,
-                      fmt::format("{}: reference.safetensors needs {} as int64 [sequences, positions]",
-                                  folder.string(), name));
+      throw ExitError(
+          ExitCode::kBadFile,
+          fmt::format("{}: reference.safetensors needs {} as int64 [sequences, positions]",
+                      folder.string(), name));
     }
   }
   const auto moe_yaml = folder / "moe.yaml";
-  golden.moe = std::filesystem::exists(moe_yaml) ? read_moe_section(moe_yaml, {})
-                                                 : default_options(golden);
+  golden.moe =
+      std::filesystem::exists(moe_yaml) ? read_moe_section(moe_yaml, {}) : default_options(golden);
   return golden;
 }
 

@@ -1,6 +1,7 @@
 #include "trainer/parity/parity_run.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
@@ -37,10 +38,9 @@ void include_scalar(std::vector<Comparison>& comparisons, const std::string& nam
                     const at::Tensor& reference) {
   Comparison comparison{.quantity = name};
   if (reference.defined()) {
-    comparison.include(fmt::format("{:.8g} instead of {:.8g}", actual,
-                                   reference.reshape({-1})[0].item<double>()),
-                       std::abs(actual - reference.reshape({-1})[0].item<double>()),
-                       relative_bound(reference));
+    comparison.include(
+        fmt::format("{:.8g} instead of {:.8g}", actual, reference.reshape({-1})[0].item<double>()),
+        std::abs(actual - reference.reshape({-1})[0].item<double>()), relative_bound(reference));
   }
   comparisons.push_back(comparison);
 }
@@ -58,12 +58,11 @@ ParityRun::ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
   const auto data = mesh_.group("data");
   const int64_t share = options.micro_batch_size * data->size();
   if (shape_.num_sequences % share != 0) {
-    throw ExitError(
-        ExitCode::kConfiguration,
-        fmt::format("parity: {} sequences cannot be shared by {} data ranks with "
-                    "data.micro_batch_size {}: their product must divide {}",
-                    shape_.num_sequences, data->size(), options.micro_batch_size,
-                    shape_.num_sequences));
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("parity: {} sequences cannot be shared by {} data ranks with "
+                                "data.micro_batch_size {}: their product must divide {}",
+                                shape_.num_sequences, data->size(), options.micro_batch_size,
+                                shape_.num_sequences));
   }
   const int64_t num_micro_batches = shape_.num_sequences / share;
   const bool counts_wait_for_all =
@@ -134,12 +133,11 @@ Comparison ParityRun::compare_logits() {
     const auto logits = state_->model().logits(micro_batch.input_ids_BS, {.training = true});
     if (reference.defined()) {
       const int64_t num_sequences = logits.size(0);
-      comparison.include(
-          fmt::format("sequences {} to {}", micro_batch.first_sequence,
-                      micro_batch.first_sequence + num_sequences - 1),
-          largest_difference(logits,
-                             reference.narrow(0, micro_batch.first_sequence, num_sequences)),
-          relative_bound(reference));
+      comparison.include(fmt::format("sequences {} to {}", micro_batch.first_sequence,
+                                     micro_batch.first_sequence + num_sequences - 1),
+                         largest_difference(logits, reference.narrow(0, micro_batch.first_sequence,
+                                                                     num_sequences)),
+                         relative_bound(reference));
     }
   }
   return comparison;
@@ -176,15 +174,13 @@ Comparison ParityRun::compare_gradients() {
   auto& store = state_->store();
   for (const auto& parameter : state_->model().parameters()) {
     const auto& entry = store.entry(parameter.spec.name);
-    const auto gradient =
-        store.slice(store.groups()[entry.group_idx].gradients, entry).flatten();
+    const auto gradient = store.slice(store.groups()[entry.group_idx].gradients, entry).flatten();
     for (const auto& slice : parameter.slices) {
       const auto found = golden_.gradients.find(slice.tensor.name);
       if (found == golden_.gradients.end()) {
         continue;
       }
-      const auto reference =
-          found->second.flatten().narrow(0, slice.tensor_offset, slice.numel);
+      const auto reference = found->second.flatten().narrow(0, slice.tensor_offset, slice.numel);
       comparison.include(
           slice.tensor.name,
           largest_difference(gradient.narrow(0, slice.parameter_offset, slice.numel), reference),
