@@ -147,13 +147,12 @@ std::string number_text(double value) {
   return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
 }
 
-std::string shorten(std::string_view text) {
-  constexpr size_t kMaxShown = 60;
+std::string shorten(std::string_view text, size_t max_length) {
   std::string shown;
-  for (char letter : text.substr(0, kMaxShown)) {
+  for (char letter : text.substr(0, max_length)) {
     shown += static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f ? '?' : letter;
   }
-  return text.size() > kMaxShown ? shown + "..." : shown;
+  return text.size() > max_length ? shown + "..." : shown;
 }
 
 }  // namespace moesaic::trainer

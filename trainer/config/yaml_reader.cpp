@@ -126,6 +126,9 @@ class TreeBuilder : public YAML::EventHandler {
     }
     auto* slot = std::exchange(value_slot_, nullptr);
     *slot = std::move(node);
+    if (slot->kind == ConfigNode::Kind::kEmpty && !parent.entries.empty()) {
+      slot->origin = parent.entries.back().origin;  // yaml-cpp's mark is that of the next token
+    }
     return slot;
   }
 
