@@ -212,7 +212,8 @@ std::string config_docs() {
   std::string text;
   for (const auto& option : config_documents()) {
     if (option.is_section()) {
-      text += "\n" + option.key + ":\n    " + option.help + "\n\n";
+      bool blank = text.size() > 1 && text.substr(text.size() - 2) == "\n\n";
+      text += (blank ? "" : "\n") + option.key + ":\n    " + option.help + "\n\n";
       continue;
     }
     text += option.key + "\n    " + option.help + "\n    " + option.type +
@@ -221,9 +222,13 @@ std::string config_docs() {
   }
   text +=
       "\nmodel: also takes model_type: olmoe, rope_parameters and rope_scaling of the default "
-      "type,\nand these keys, which do nothing in training and are carried into config.json:\n ";
+      "type,\nand these keys, which do nothing in training and are carried into config.json:";
+  constexpr size_t kMaxColumn = 96;
+  size_t column = kMaxColumn;
   for (const auto& key : carried_model_keys()) {
-    text += " " + key;
+    bool wrap = column + key.size() >= kMaxColumn;
+    text += (wrap ? "\n    " : " ") + key;
+    column = (wrap ? 4 : column + 1) + key.size();
   }
   return text + "\n";
 }

@@ -53,7 +53,7 @@ std::string parse_decimal(std::string_view text, Decimal& decimal) {
   if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
     decimal.has_exponent = true;
     std::string_view tail = text.substr(at + 1);
-    if (!tail.empty() && tail.front() == '+') {
+    if (tail.size() > 1 && tail.front() == '+' && is_digit(tail[1])) {
       tail.remove_prefix(1);
     }
     int exponent = 0;

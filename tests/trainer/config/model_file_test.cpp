@@ -174,7 +174,7 @@ TEST(ReadModelConfig, RefusesWhatItCannotRunWithTheReason) {
   auto missing = failure_of([] { read_model_config("/nonexistent/config.json"); });
   EXPECT_EQ(missing.code, ExitCode::kNoInput);
   auto no_type = failure_of([] { read("{}"); });
-  EXPECT_THAT(no_type.message, HasSubstr("model_type is required"));
+  EXPECT_THAT(no_type.message, HasSubstr("model_type: is required"));
 }
 
 TEST(ReadModelConfig, NamesLineAndColumn) {
@@ -209,8 +209,9 @@ TEST(ModelFrom, KeysBesideItMayNotContradictTheFolder) {
   TemporaryFile other(from_golden("  hidden_size: 64\n"));
   auto failure = failure_of([&] { read_config(other.path(), {}); });
   EXPECT_EQ(failure.code, ExitCode::kConfiguration);
-  EXPECT_THAT(failure.message,
-              HasSubstr(":4:16: model.hidden_size is 64, but 32 in the config.json of model.from"));
+  EXPECT_THAT(
+      failure.message,
+      HasSubstr(":4:16: model.hidden_size: is 64, but 32 in the config.json of model.from"));
 }
 
 TEST(ModelFrom, AFolderThatIsNotThereIsNoInput) {

@@ -179,7 +179,7 @@ TEST(ConfigDocs, EveryKeyHasTypeDefaultAndSentence) {
     EXPECT_EQ(option.help.empty() ? '.' : option.help.back(), '.') << option.key << ": no sentence";
     if (!option.is_section()) {
       EXPECT_NE(option.required, !option.default_text.empty()) << option.key;
-      EXPECT_THAT(config_docs(), HasSubstr("\n" + option.key + "\n    " + option.help));
+      EXPECT_THAT(config_docs(), HasSubstr(option.key + "\n    " + option.help));
     }
   }
   EXPECT_GE(keys.size(), 60u);

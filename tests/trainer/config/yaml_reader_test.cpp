@@ -44,12 +44,8 @@ TEST(ParseYaml, ReadsABlockListOfAnyLength) {
   EXPECT_EQ(root.find("a")->items[4999].text, "4999");
 }
 
-std::string nested(int depth) {
-  std::string text = "a: ";
-  for (int i = 0; i < depth; ++i) {
-    text += "[";
-  }
-  return text;
+std::string nested(size_t depth) {
+  return "a: " + std::string(depth, '[') + std::string(depth, ']') + "\n";
 }
 
 std::string alias_bomb() {
@@ -76,7 +72,10 @@ TEST(ParseYaml, RefusesWhatAConfigurationNeverNeeds) {
       {"a: [1, 2\n", "f.yaml:"},
       {"a: b: c\n", "f.yaml:1:"},
       {"a:\n\t- b\n", "f.yaml:2:"},
-      {"a: \"open\n", "f.yaml:"},
+      {"a: \"open", "f.yaml:1:"},
+      {"b: 1\na: \"open\n", "f.yaml:2:4: the quote that opens here is never closed"},
+      {"a: 'open ''\n", "f.yaml:1:4: the quote that opens here is never closed"},
+      {"a: \"open \\\"\n", "f.yaml:1:4: the quote that opens here is never closed"},
       {"a: &x 1\n", "f.yaml:1:4: anchors"},
       {"a: *x\n", "f.yaml:1:4"},
       {"a: &x {b: *x}\n", "anchors"},
@@ -89,6 +88,7 @@ TEST(ParseYaml, RefusesWhatAConfigurationNeverNeeds) {
       {"x: {a: 1, a: {b: 2}}\n", "f.yaml:1:11: duplicate key 'a'"},
       {nested(33), "nested more than 32 levels"},
       {nested(100'000), "nested more than 32 levels"},
+      {"a: " + std::string(100'000, '['), "f.yaml:1:"},
       {many + "1]", "more than 10000 values"},
   };
   for (const auto& [text, message] : kCases) {
@@ -96,6 +96,14 @@ TEST(ParseYaml, RefusesWhatAConfigurationNeverNeeds) {
     EXPECT_EQ(failure.code, ExitCode::kConfiguration) << text.substr(0, 60);
     EXPECT_THAT(failure.message, HasSubstr(message)) << text.substr(0, 60);
   }
+}
+
+TEST(ParseYaml, ReadsNestedListsAndQuotes) {
+  auto root = parse("a: [[1, 2], [], [[3]]]\nb: 'it''s'\nc: \"a \\\" b\"\nd: |\n  \"text\n");
+  EXPECT_EQ(to_json(*root.find("a")), "[[1,2],[],[[3]]]");
+  EXPECT_EQ(root.find("b")->text, "it's");
+  EXPECT_EQ(root.find("c")->text, "a \" b");
+  EXPECT_EQ(root.find("d")->text, "\"text\n");
 }
 
 TEST(ParseYaml, AcceptsAByteOrderMark) {
