@@ -90,6 +90,16 @@ const CommunicatorPtr& DeviceMesh::group(const std::vector<std::string>& axes) {
   return make_group(set_of(axes), name);
 }
 
+int64_t DeviceMesh::bytes_sent() const {
+  int64_t total = world_->bytes_sent();
+  for (const auto& [set, group] : groups_) {
+    if (group != world_) {
+      total += group->bytes_sent();
+    }
+  }
+  return total;
+}
+
 int DeviceMesh::axis_size(const std::string& axis) const {
   return axes_[index_of(axis)].size;
 }

@@ -41,6 +41,9 @@ class DeviceMesh {
   /// for before, else collective over the world.
   const CommunicatorPtr& group(const std::vector<std::string>& axes);
 
+  /// Payload bytes that this rank has sent to others through all communicators of the mesh.
+  int64_t bytes_sent() const;
+
   const std::vector<MeshAxis>& axes() const { return axes_; }
   int axis_size(const std::string& axis) const;
   /// Of this rank along the axis.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/checkpoint/checkpoint_commands.h"
 #include "trainer/data/data_commands.h"
 
 namespace moesaic::trainer {
@@ -52,11 +53,6 @@ struct GenerateArguments {
 
 /// Every rank of the job calls it.
 int generate_command(const GenerateArguments& arguments);
-
-/// One process each; see trainer/checkpoint.
-int checkpoint_list_command(const std::filesystem::path& path);
-int checkpoint_info_command(const std::filesystem::path& path);
-int checkpoint_check_command(const std::filesystem::path& path);
 
 struct ConfigArguments {
   std::optional<std::filesystem::path> config;

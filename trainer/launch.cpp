@@ -1,5 +1,6 @@
 #include "trainer/launch.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <initializer_list>
 #include <iostream>
@@ -30,6 +31,10 @@ int64_t launch_rank() {
 
 std::optional<int64_t> launch_world_size() {
   return first_set({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"});
+}
+
+int64_t launch_local_size() {
+  return std::max<int64_t>(first_set({"OMPI_COMM_WORLD_LOCAL_SIZE"}).value_or(1), 1);
 }
 
 void print_once(const std::string& text) {

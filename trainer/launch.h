@@ -14,6 +14,9 @@ int64_t launch_rank();
 /// Number of ranks in the job; absent when there is no launcher.
 std::optional<int64_t> launch_world_size();
 
+/// Number of ranks on this machine; 1 when there is no launcher.
+int64_t launch_local_size();
+
 /// Writes to stdout on rank 0, does nothing elsewhere. Throws ExitError(kStorage) if stdout is full
 /// or closed.
 void print_once(const std::string& text);

@@ -226,7 +226,7 @@ Comparison ParityRun::compare_final_weights() {
   return comparison;
 }
 
-std::string ParityRun::rank_json(int64_t bytes_sent) {
+std::string ParityRun::rank_json() {
   std::vector<int64_t> sequences;
   for (const auto& micro_batch : micro_batches_) {
     for (int64_t i = 0; i < micro_batch.input_ids_BS.size(0); ++i) {
@@ -243,7 +243,7 @@ std::string ParityRun::rank_json(int64_t bytes_sent) {
                                 {"sequences", sequences},
                                 {"experts", experts},
                                 {"parameter_bytes", state_->store().parameter_bytes()},
-                                {"bytes_exchanged", bytes_sent}}
+                                {"bytes_exchanged", mesh_.bytes_sent()}}
       .dump();
 }
 

@@ -33,8 +33,9 @@ class ParityRun {
   /// 5e-6 root mean square a tensor. Collective; every rank returns the same list.
   std::vector<Comparison> run();
 
-  /// "sequences": numbers of the sequences of this rank; "experts"; "parameter_bytes".
-  std::string rank_json(int64_t bytes_sent);
+  /// JSON of this rank: the sequences it held, the experts it owned, its parameter bytes and the
+  /// payload bytes it has sent.
+  std::string rank_json();
 
  private:
   void load_weights();

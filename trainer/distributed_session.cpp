@@ -1,0 +1,47 @@
+#include "trainer/distributed_session.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "parallel/thread_communicator.h"
+#include "trainer/exit_code.h"
+#include "trainer/launch.h"
+#include "trainer/stop_signal.h"
+
+namespace moesaic::trainer {
+
+struct DistributedSession::Backend {};
+
+DistributedSession::DistributedSession(const parallel::ParallelOptions& parallel,
+                                       const TrainerOptions& trainer)
+    : parallel_(parallel) {
+  at::set_num_threads(num_threads(trainer));
+  install_stop_signal_handlers();
+  world_ = parallel::make_single_communicator();
+}
+
+DistributedSession::~DistributedSession() = default;
+
+parallel::DeviceMesh DistributedSession::make_mesh() const {
+  const int size = world_->size();
+  const auto expert = static_cast<int>(parallel_.expert);
+  if (size % expert != 0) {
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("parallel.expert: {} does not divide the {} ranks of this job",
+                                expert, size));
+  }
+  return parallel::DeviceMesh::for_training(world_, /*pipeline=*/1, size / expert, expert);
+}
+
+int num_threads(const TrainerOptions& options) {
+  if (options.threads) {
+    return static_cast<int>(*options.threads);
+  }
+  const auto cores = static_cast<int64_t>(std::max(std::thread::hardware_concurrency(), 1U));
+  return static_cast<int>(std::max<int64_t>(cores / launch_local_size(), 1));
+}
+
+}  // namespace moesaic::trainer

@@ -1,0 +1,35 @@
+// The ranks of a command: MPI when a launcher started us, one rank alone otherwise.
+#pragma once
+
+#include <memory>
+
+#include "parallel/communicator.h"
+#include "parallel/device_mesh.h"
+#include "parallel/parallel_options.h"
+#include "trainer/trainer_options.h"
+
+namespace moesaic::trainer {
+
+class DistributedSession {
+ public:
+  /// Sets threads, installs the signal handlers, then starts MPI if there is a launcher. Every rank
+  /// of the job constructs it once. Throws CommunicationError.
+  DistributedSession(const parallel::ParallelOptions& parallel, const TrainerOptions& trainer);
+  ~DistributedSession();
+
+  const parallel::CommunicatorPtr& world() const { return world_; }
+  /// expert_data x expert ranks. Collective. Throws ExitError(kConfiguration) when parallel.expert
+  /// does not divide the world.
+  parallel::DeviceMesh make_mesh() const;
+
+ private:
+  parallel::ParallelOptions parallel_;
+  struct Backend;
+  std::unique_ptr<Backend> backend_;
+  parallel::CommunicatorPtr world_;
+};
+
+/// Threads of a rank: trainer.threads, or this machine's cores divided among its ranks.
+int num_threads(const TrainerOptions& options);
+
+}  // namespace moesaic::trainer
