@@ -19,21 +19,20 @@ void print_error(const std::string& message) {
   std::cerr << speaker + ": " + message + "\n" << std::flush;
 }
 
-/// Usage and configuration are wrong on all ranks alike: rank 0 says so. The others give it time,
-/// because mpirun ends the job with the first rank that ends.
-bool rank_zero_speaks(ExitCode code) {
-  bool alike = code == ExitCode::kUsage || code == ExitCode::kConfiguration;
-  if (!alike || moesaic::trainer::launch_rank() == 0) {
-    return false;
+/// What is wrong with the command line or a file is wrong on all ranks alike. Rank 0 says so;
+/// mpirun then ends the others before they repeat it. A rank that is alone with its trouble still
+/// speaks.
+void let_rank_zero_speak(ExitCode code) {
+  bool alike = code == ExitCode::kUsage || code == ExitCode::kConfiguration ||
+               code == ExitCode::kNoInput || code == ExitCode::kBadFile;
+  if (alike && moesaic::trainer::launch_rank() != 0) {
+    std::this_thread::sleep_for(std::chrono::seconds(2));
   }
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  return true;
 }
 
 int fail(ExitCode code, const std::string& message) {
-  if (!rank_zero_speaks(code)) {
-    print_error(message);
-  }
+  let_rank_zero_speak(code);
+  print_error(message);
   return static_cast<int>(code);
 }
 
