@@ -1,6 +1,9 @@
 // Every MPI call is checked: errors return (MPI_ERRORS_RETURN) and are thrown here.
 #pragma once
 
+// Without the C++ bindings, which would have to be linked.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
 namespace moesaic::parallel {

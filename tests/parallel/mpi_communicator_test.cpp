@@ -13,13 +13,13 @@ namespace {
 
 parallel::CommunicatorPtr world;
 
-class MpiCommunicator : public ::testing::TestWithParam<CommunicatorCase> {};
+class MpiCommunicatorCases : public ::testing::TestWithParam<CommunicatorCase> {};
 
-TEST_P(MpiCommunicator, Case) {
+TEST_P(MpiCommunicatorCases, Case) {
   GetParam().body(world);
 }
 
-INSTANTIATE_TEST_SUITE_P(, MpiCommunicator, ::testing::ValuesIn(communicator_cases()),
+INSTANTIATE_TEST_SUITE_P(All, MpiCommunicatorCases, ::testing::ValuesIn(communicator_cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(MpiCommunicator, SameBitsAsThreads) {
