@@ -119,10 +119,9 @@ std::string Operation::describe_missing() const {
   }
   std::string text;
   if (!absent.empty()) {
-    text += "not issued by rank " + absent;
-  }
-  if (!unfinished.empty()) {
-    text += (text.empty() ? "" : "; ") + ("messages with rank " + unfinished + " unfinished");
+    text = "nothing heard from rank " + absent;
+  } else if (!unfinished.empty()) {
+    text = "messages with rank " + unfinished + " unfinished";
   }
   return text.empty() ? "waiting for earlier operations" : text;
 }

@@ -111,7 +111,7 @@ class Operation : public Work {
   Clock::time_point issued_at() const { return issued_at_; }
   /// "all_reduce_sum #12 of 'world' (4000 bytes Float)"
   std::string describe() const;
-  /// What is missing, by rank: "rank 2 has not issued it".
+  /// What is missing, by rank: "nothing heard from rank 2".
   std::string describe_missing() const;
   /// Adds to the message of a deadline: what is known about the peers. Set before issuing.
   std::function<std::string(const Operation&)> diagnose;

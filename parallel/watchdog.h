@@ -21,7 +21,7 @@ namespace moesaic::parallel {
 class Watchdog : public OperationObserver {
  public:
   /// A caller in wait() gets its CommunicationError at the timeout; kGraceS later the process ends.
-  static constexpr double kGraceS = 1;
+  static constexpr double kGraceS = 3;
   /// After a failure the process has this long to end by itself.
   static constexpr double kEndS = 5;
   static constexpr int kExitCode = 71;

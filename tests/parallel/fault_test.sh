@@ -26,12 +26,16 @@ complain() {
 # Start-up and the rounds before the fault come on top of timeout + 10 s; a loaded machine is slow.
 [ "$elapsed_ms" -le $(((timeout_s + 20) * 1000)) ] || complain "took $elapsed_ms ms"
 [ "$(grep -c '^pid ' "$output")" = "$ranks" ] || complain "not all ranks came up"
+# mpirun has sent SIGKILL; the kernel may need a moment to take the process apart.
+state_of() { sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null; }
 for pid in $(sed -n 's/^pid //p' "$output"); do
-  state=$(sed 's/.*) //; s/ .*//' "/proc/$pid/stat" 2>/dev/null) || state=gone
-  case "$state" in
-    gone | "" | Z | X) ;;
-    *) complain "process $pid is still there, state $state" ;;
-  esac
+  for _ in $(seq 50); do
+    case "$(state_of "$pid")" in
+      "" | Z | X) continue 2 ;;
+    esac
+    sleep 0.1
+  done
+  complain "process $pid is still there, state $(state_of "$pid")"
 done
 while [ $# -gt 0 ]; do
   if [ "$1" = "!" ]; then
