@@ -19,7 +19,11 @@ using Texts = std::vector<std::string>;
 
 std::string suggestion(const std::string& word, const Texts& known) {
   auto nearest = nearest_name(word, known);
-  return nearest.empty() ? "" : "; did you mean '" + nearest + "'?";
+  return nearest.empty() ? "" : "; did you mean '" + nearest + "'";
+}
+
+std::string see(const std::string& verb) {
+  return "; see " + verb + " --help";
 }
 
 /// One verb: its part of the parser, and what to call when it was chosen.
@@ -43,7 +47,7 @@ class CommandLine {
   void add_config_verb();
   CLI::App* add_verb(CLI::App& parent, const std::string& name, const std::string& help,
                      std::function<int()> run, Texts* overrides = nullptr);
-  void check_verb_names(const Texts& arguments) const;
+  std::string check_verb_names(const Texts& arguments) const;
   const Verb* chosen() const;
   static void take_extras(const Verb& verb);
 
@@ -224,27 +228,31 @@ void CommandLine::add_config_verb() {
 // --- parsing -------------------------------------------------------------------
 
 /// CLI11 says no more than "A subcommand is required": name the word, and the verb that is near.
-void CommandLine::check_verb_names(const Texts& arguments) const {
+/// Returns the verb with its parents, "moesaic data info".
+std::string CommandLine::check_verb_names(const Texts& arguments) const {
   const CLI::App* parent = &app_;
   std::string path = "moesaic";
+  Texts names;
   for (const auto& word : arguments) {
-    auto verbs = parent->get_subcommands([](const CLI::App*) { return true; });
-    if (verbs.empty() || word.rfind("-", 0) == 0) {
-      return;
-    }
-    Texts names;
+    names.clear();
     const CLI::App* found = nullptr;
-    for (const auto* verb : verbs) {
+    for (const auto* verb : parent->get_subcommands([](const CLI::App*) { return true; })) {
       names.push_back(verb->get_name());
       found = verb->get_name() == word ? verb : found;
     }
+    if (names.empty() || word.rfind("-", 0) == 0) {
+      return path;
+    }
     if (found == nullptr) {
-      usage_error("unknown command '" + shorten(word) + "'" + suggestion(word, names) + " See " +
-                  path + " --help");
+      usage_error("unknown command '" + shorten(word) + "'" + suggestion(word, names) + see(path));
     }
     path += " " + word;
     parent = found;
   }
+  if (!parent->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+    usage_error("'" + path + "' needs a command" + see(path));
+  }
+  return path;
 }
 
 const Verb* CommandLine::chosen() const {
@@ -288,7 +296,7 @@ int CommandLine::run(const Texts& arguments) {
   if (arguments.empty()) {
     usage_error("a command is missing\n\n" + app_.help());
   }
-  check_verb_names(arguments);
+  auto path = check_verb_names(arguments);
   try {
     app_.parse(Texts(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
   } catch (const CLI::CallForHelp&) {
@@ -297,7 +305,7 @@ int CommandLine::run(const Texts& arguments) {
   } catch (const CLI::CallForVersion&) {
     return version_command();
   } catch (const CLI::ParseError& error) {
-    usage_error(error.what());
+    usage_error(error.what() + see(path));
   }
   const auto* verb = chosen();
   take_extras(*verb);

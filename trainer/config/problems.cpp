@@ -1,12 +1,33 @@
 #include "trainer/config/problems.h"
 
-#include <numeric>
+#include "trainer/config/scalar.h"
+
+#include <limits>
 
 namespace moesaic::trainer {
 
+namespace {
+
+/// The line in "file:line:column"; 0 for a whole file, the largest number for an override.
+int64_t line_number(const std::string& origin) {
+  if (origin.rfind("--", 0) == 0) {
+    return std::numeric_limits<int64_t>::max();
+  }
+  auto column = origin.rfind(':');
+  auto line = column == std::string::npos || column == 0 ? column : origin.rfind(':', column - 1);
+  int64_t number = 0;
+  if (line != std::string::npos) {
+    parse_integer(std::string_view(origin).substr(line + 1, column - line - 1), number);
+  }
+  return number;
+}
+
+}  // namespace
+
 void Problems::add(const std::string& origin, const std::string& key, const std::string& message) {
   only_missing_files_ = false;
-  lines_.push_back(origin + ": " + (key.empty() ? "" : key + ": ") + message);
+  bool names_key = key.empty() || message.rfind(key + " ", 0) == 0;
+  lines_.push_back({line_number(origin), origin + ": " + (names_key ? "" : key + ": ") + message});
   keys_.insert(key);
 }
 
@@ -32,11 +53,14 @@ void Problems::throw_if_any() const {
   if (lines_.empty()) {
     return;
   }
-  std::string message = lines_.size() == 1
-                            ? lines_.front()
-                            : std::to_string(lines_.size()) + " errors in the configuration";
-  for (size_t i = 0; lines_.size() > 1 && i < lines_.size(); ++i) {
-    message += "\n" + lines_[i];
+  auto lines = lines_;
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const Line& a, const Line& b) { return a.number < b.number; });
+  std::string message = lines.size() == 1
+                            ? lines.front().text
+                            : std::to_string(lines.size()) + " errors in the configuration";
+  for (size_t i = 0; lines.size() > 1 && i < lines.size(); ++i) {
+    message += "\n" + lines[i].text;
   }
   throw ExitError(only_missing_files_ ? ExitCode::kNoInput : ExitCode::kConfiguration, message);
 }

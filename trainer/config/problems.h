@@ -27,7 +27,12 @@ class Problems {
   void throw_if_any() const;
 
  private:
-  std::vector<std::string> lines_;
+  struct Line {
+    int64_t number;  ///< of the file; overrides have none and come last
+    std::string text;
+  };
+
+  std::vector<Line> lines_;
   std::set<std::string> keys_;
   bool only_missing_files_ = true;
 };

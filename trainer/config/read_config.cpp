@@ -26,14 +26,15 @@ std::vector<std::string> known_keys() {
 }
 
 /// The model of `model.from`, or Hugging Face's defaults.
-moe::ModelConfig read_model_folder(const ConfigNode& section, Problems& problems) {
+moe::ModelConfig read_model_folder(const ConfigNode& section,
+                                   std::map<std::string, std::string>& origins,
+                                   Problems& problems) {
   const auto* from = section.find("from");
   std::string folder;
   if (from == nullptr || from->is_null() || !read_value(*from, {}, folder).empty()) {
     return {};
   }
   try {
-    std::map<std::string, std::string> origins;
     return read_model_file(std::filesystem::path(folder) / "config.json", origins, problems);
   } catch (const ExitError& error) {
     if (error.code() == ExitCode::kNoInput) {
@@ -65,10 +66,11 @@ Config read_tree(ConfigNode root, const std::string& file_name, const ReadMode& 
   Config config;
   config.origins[""] = file_name;
   std::optional<moe::ModelConfig> folder;
+  std::map<std::string, std::string> folder_origins;
   if (auto* section = root.find("model"); section != nullptr && section->is_map()) {
     const auto* from = section->find("from");
     if (mode.read_model_folder && from != nullptr && !from->is_null()) {
-      folder = read_model_folder(*section, problems);
+      folder = read_model_folder(*section, folder_origins, problems);
       folder->num_key_value_heads = folder->key_value_heads();
       config.model.config = *folder;
     }
@@ -83,6 +85,9 @@ Config read_tree(ConfigNode root, const std::string& file_name, const ReadMode& 
   model.num_key_value_heads = model.key_value_heads();
   if (folder && !problems.has("model.from")) {
     check_model_folder(config, *folder, problems);
+    for (const auto& [key, origin] : folder_origins) {
+      config.origins.emplace("model." + key, origin);
+    }
   }
   if (!config.moe.load_balance.coef) {
     config.moe.load_balance.coef = model.router_aux_loss_coef;
@@ -207,7 +212,8 @@ std::string config_docs() {
   std::string text;
   for (const auto& option : config_documents()) {
     if (option.is_section()) {
-      text += "\n" + option.key + ":\n    " + option.help + "\n\n";
+      bool blank = text.size() > 1 && text.substr(text.size() - 2) == "\n\n";
+      text += (blank ? "" : "\n") + option.key + ":\n    " + option.help + "\n\n";
       continue;
     }
     text += option.key + "\n    " + option.help + "\n    " + option.type +
@@ -216,9 +222,13 @@ std::string config_docs() {
   }
   text +=
       "\nmodel: also takes model_type: olmoe, rope_parameters and rope_scaling of the default "
-      "type,\nand these keys, which do nothing in training and are carried into config.json:\n ";
+      "type,\nand these keys, which do nothing in training and are carried into config.json:";
+  constexpr size_t kMaxColumn = 96;
+  size_t column = kMaxColumn;
   for (const auto& key : carried_model_keys()) {
-    text += " " + key;
+    bool wrap = column + key.size() >= kMaxColumn;
+    text += (wrap ? "\n    " : " ") + key;
+    column = (wrap ? 4 : column + 1) + key.size();
   }
   return text + "\n";
 }

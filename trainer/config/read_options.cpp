@@ -5,6 +5,25 @@
 namespace moesaic::trainer {
 namespace {
 
+/// What other trainers call it: Megatron-Core, OLMo-core, torchtitan, Hugging Face.
+constexpr std::pair<std::string_view, std::string_view> kNamesElsewhere[] = {
+    {"learning_rate", "optimizer.lr"},
+    {"top_k", "model.num_experts_per_tok"},
+    {"moe_router_topk", "model.num_experts_per_tok"},
+    {"num_local_experts", "model.num_experts"},
+    {"ffn_hidden_size", "model.intermediate_size"},
+    {"capacity_factor", "moe.capacity.factor"},
+    {"aux_loss_coef", "moe.load_balance.coef"},
+    {"z_loss_weight", "moe.router_z_loss_coef"},
+    {"expert_parallel_degree", "parallel.expert"},
+    {"expert_model_parallel_size", "parallel.expert"},
+    {"batch_size", "data.global_batch_size"},
+    {"seq_len", "data.sequence_length"},
+    {"train_iters", "trainer.max_steps"},
+    {"clip_grad", "optimizer.max_grad_norm"},
+    {"save_interval", "checkpoint.interval"},
+};
+
 /// Nothing to add to the rule: the value does not have the right type at all.
 const std::string kWrongType = "-";
 
@@ -128,21 +147,36 @@ void OptionReader::refuse_choice(std::string_view name, const ConfigNode& node,
                       message + (nearest.empty() ? "" : "; did you mean '" + nearest + "'?"));
 }
 
+std::string OptionReader::hint(const std::string& unknown) const {
+  for (const auto& full : state_.known_keys) {  // the right name in the wrong section
+    if (full.substr(full.rfind('.') + 1) == unknown) {
+      return full;
+    }
+  }
+  if (auto nearest = nearest_name(unknown, asked_for_); !nearest.empty()) {
+    return key(nearest);
+  }
+  std::vector<std::string> elsewhere;
+  for (const auto& [name, ours] : kNamesElsewhere) {
+    elsewhere.emplace_back(name);
+  }
+  auto nearest = nearest_name(unknown, elsewhere);
+  for (const auto& [name, ours] : kNamesElsewhere) {
+    if (name == nearest) {
+      return std::string(ours);
+    }
+  }
+  return nearest_name(key(unknown), state_.known_keys);
+}
+
 void OptionReader::finish() {
   for (const auto& entry : node_.entries) {
     bool known = std::find(asked_for_.begin(), asked_for_.end(), entry.key) != asked_for_.end();
-    if (known) {
-      continue;
+    if (!known) {
+      auto meant = hint(entry.key);
+      state_.problems.add(entry.origin, key(shorten(entry.key)),
+                          "unknown key" + (meant.empty() ? "" : "; did you mean '" + meant + "'?"));
     }
-    auto nearest = nearest_name(entry.key, asked_for_);
-    std::string hint = nearest.empty() ? "" : key(nearest);
-    for (const auto& full : state_.known_keys) {  // the right name in the wrong section
-      auto leaf = full.substr(full.rfind('.') == std::string::npos ? 0 : full.rfind('.') + 1);
-      hint = hint.empty() && leaf == entry.key ? full : hint;
-    }
-    hint = hint.empty() ? nearest_name(key(entry.key), state_.known_keys) : hint;
-    state_.problems.add(entry.origin, key(shorten(entry.key)),
-                        "unknown key" + (hint.empty() ? "" : "; did you mean '" + hint + "'?"));
   }
 }
 

@@ -122,6 +122,8 @@ class OptionReader {
   std::string key(std::string_view name) const {
     return prefix_.empty() ? std::string(name) : prefix_ + "." + std::string(name);
   }
+  /// The key that was meant by an unknown one, or an empty string.
+  std::string hint(const std::string& unknown) const;
   const ConfigNode* look_up(std::string_view name, const OptionTraits& traits);
   const ConfigNode& look_up_section(std::string_view name);
   void refuse(std::string_view name, const ConfigNode& node, const std::string& rule,

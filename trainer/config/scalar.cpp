@@ -53,7 +53,7 @@ std::string parse_decimal(std::string_view text, Decimal& decimal) {
   if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
     decimal.has_exponent = true;
     std::string_view tail = text.substr(at + 1);
-    if (!tail.empty() && tail.front() == '+') {
+    if (tail.size() > 1 && tail.front() == '+' && is_digit(tail[1])) {
       tail.remove_prefix(1);
     }
     int exponent = 0;
@@ -147,13 +147,12 @@ std::string number_text(double value) {
   return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
 }
 
-std::string shorten(std::string_view text) {
-  constexpr size_t kMaxShown = 60;
+std::string shorten(std::string_view text, size_t max_length) {
   std::string shown;
-  for (char letter : text.substr(0, kMaxShown)) {
+  for (char letter : text.substr(0, max_length)) {
     shown += static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f ? '?' : letter;
   }
-  return text.size() > kMaxShown ? shown + "..." : shown;
+  return text.size() > max_length ? shown + "..." : shown;
 }
 
 }  // namespace moesaic::trainer

@@ -26,7 +26,7 @@ bool is_string_text(std::string_view text);
 /// Shortest text that reads back to the same value and looks like a number with a fraction.
 std::string number_text(double value);
 
-/// At most 60 characters of a text, on one line: for messages.
-std::string shorten(std::string_view text);
+/// The head of a text, without control characters: for messages.
+std::string shorten(std::string_view text, size_t max_length = 60);
 
 }  // namespace moesaic::trainer

@@ -54,7 +54,8 @@ std::string text_error(std::string_view bytes) {
 }
 
 std::string read_text_file(const std::filesystem::path& path) {
-  auto shown = shorten(path.string());
+  constexpr size_t kMaxShown = 1024;
+  auto shown = shorten(path.string(), kMaxShown);
   std::error_code error;
   auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) {

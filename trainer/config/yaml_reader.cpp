@@ -52,7 +52,11 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    add(ConfigNode::scalar(value, tag == "!"), mark, tag, anchor);
+    bool quoted = tag == "!";
+    if (quoted) {
+      check_quotes(mark);
+    }
+    add(ConfigNode::scalar(value, quoted), mark, tag, anchor);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
@@ -72,27 +76,51 @@ class TreeBuilder : public YAML::EventHandler {
                : fixed_origin_;
   }
 
+  /// The text from a mark to the end.
+  std::string_view text_at(const YAML::Mark& mark) {
+    if (line_begins_.empty()) {
+      line_begins_.push_back(0);
+      for (size_t i = 0; i < text_.size(); ++i) {
+        if (text_[i] == '\n') {
+          line_begins_.push_back(i + 1);
+        }
+      }
+    }
+    auto line = std::min(static_cast<size_t>(mark.line), line_begins_.size() - 1);
+    return text_.substr(
+        std::min(line_begins_[line] + static_cast<size_t>(mark.column), text_.size()));
+  }
+
   /// yaml-cpp reports `key:` and `key: null` alike; the text tells them apart.
-  std::string null_at(const YAML::Mark& mark) const {
-    size_t begin = 0;
-    for (int line = 0; line < mark.line && begin != std::string_view::npos; ++line) {
-      begin = text_.find('\n', begin);
-      begin += begin == std::string_view::npos ? 0 : 1;
-    }
-    if (begin == std::string_view::npos ||
-        begin + static_cast<size_t>(mark.column) > text_.size()) {
-      return "";
-    }
-    auto rest = text_.substr(begin + static_cast<size_t>(mark.column));
+  std::string null_at(const YAML::Mark& mark) {
+    auto rest = text_at(mark);
     for (std::string_view word : {"null", "Null", "NULL", "~"}) {
       auto tail = rest.substr(std::min(word.size(), rest.size()));
+      constexpr std::string_view kEnds = " \t\r\n,]}";
       if (rest.substr(0, word.size()) == word &&
-          (tail.empty() ||
-           std::string_view(" \t\r\n,]}").find(tail.front()) != std::string_view::npos)) {
+          (tail.empty() || kEnds.find(tail.front()) != std::string_view::npos)) {
         return std::string(word);
       }
     }
     return "";
+  }
+
+  /// yaml-cpp takes the end of the file for the closing quote if a line end stands before it.
+  void check_quotes(const YAML::Mark& mark) {
+    auto rest = text_at(mark);
+    if (rest.empty() || (rest.front() != '"' && rest.front() != '\'')) {
+      return;
+    }
+    char quote = rest.front();
+    for (size_t i = 1; i < rest.size(); ++i) {
+      bool escaped = quote == '"' ? rest[i] == '\\' : rest.substr(i, 2) == "''";
+      if (escaped) {
+        ++i;
+      } else if (rest[i] == quote) {
+        return;
+      }
+    }
+    fail(mark, "the quote that opens here is never closed");
   }
 
   /// Puts a node where the parser stands; returns where it lives. Addresses stay valid as long as
@@ -126,6 +154,9 @@ class TreeBuilder : public YAML::EventHandler {
     }
     auto* slot = std::exchange(value_slot_, nullptr);
     *slot = std::move(node);
+    if (slot->kind == ConfigNode::Kind::kEmpty && !parent.entries.empty()) {
+      slot->origin = parent.entries.back().origin;  // yaml-cpp's mark is that of the next token
+    }
     return slot;
   }
 
@@ -149,6 +180,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   std::string_view text_;
+  std::vector<size_t> line_begins_;
   std::string name_;
   std::string fixed_origin_;
   Problems& problems_;

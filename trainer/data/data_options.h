@@ -15,7 +15,8 @@ struct SourceOptions {
   template <typename Visitor>
   void describe(Visitor& visitor) {
     visitor.option("train", train,
-                   {.help = "Prefixes of the training token files (PREFIX.bin, PREFIX.idx)."});
+                   {.help = "Prefixes of the training token files (PREFIX.bin, PREFIX.idx).",
+                    .required = true});
     visitor.option(
         "validation", validation,
         {.help = "Prefixes of the validation token files.", .may_change_on_resume = true});
