@@ -156,9 +156,15 @@ INSTANTIATE_TEST_SUITE_P(
                  "x.idx: byte 9: version must be 1, found 72057594037927936"},
         Mutation{"Type0", [](Files& f) { f.index[17] = 0; },
                  "x.idx: byte 17: dtype must be an integer type"},
-        Mutation{"TypeFloat64", [](Files& f) { f.index[17] = 6; }, "found code 6"},
-        Mutation{"TypeFloat32", [](Files& f) { f.index[17] = 7; }, "found code 7"},
-        Mutation{"Type9", [](Files& f) { f.index[17] = 9; }, "found code 9"},
+        Mutation{"TypeFloat64", [](Files& f) { f.index[17] = 6; },
+                 "x.idx: byte 17: dtype must be an integer type (1 uint8, 2 int8, 3 int16, 4 "
+                 "int32, 5 int64, 8 uint16), found code 6"},
+        Mutation{"TypeFloat32", [](Files& f) { f.index[17] = 7; },
+                 "x.idx: byte 17: dtype must be an integer type (1 uint8, 2 int8, 3 int16, 4 "
+                 "int32, 5 int64, 8 uint16), found code 7"},
+        Mutation{"Type9", [](Files& f) { f.index[17] = 9; },
+                 "x.idx: byte 17: dtype must be an integer type (1 uint8, 2 int8, 3 int16, 4 "
+                 "int32, 5 int64, 8 uint16), found code 9"},
         Mutation{"WiderType", [](Files& f) { f.index[17] = 4; },
                  "x.idx: byte 54: pointer of sequence 1 must be the bytes of the sequences before "
                  "it, 12, found 6"},
@@ -194,7 +200,9 @@ INSTANTIATE_TEST_SUITE_P(
                  "x.idx: byte 46: pointer of sequence 0"},
         Mutation{"PointerBackwards", [](Files& f) { f.put<int64_t>(62, 4); },
                  "x.idx: byte 62: pointer of sequence 2"},
-        Mutation{"NegativePointer", [](Files& f) { f.put<int64_t>(54, -6); }, "found -6"},
+        Mutation{"NegativePointer", [](Files& f) { f.put<int64_t>(54, -6); },
+                 "x.idx: byte 54: pointer of sequence 1 must be the bytes of the sequences before "
+                 "it, 6, found -6"},
         Mutation{"FirstDocument", [](Files& f) { f.put<int64_t>(70, 1); },
                  "x.idx: byte 70: the first document index must be 0, found 1"},
         Mutation{"NegativeDocument", [](Files& f) { f.put<int64_t>(78, -1); },
