@@ -14,16 +14,19 @@ std::vector<DeclaredParameter> Experts::declare(const std::string& prefix,
   DeclaredParameter gate_up;
   gate_up.spec = {prefix + ".experts.gate_up_proj",
                   {num_experts, 2 * inner, hidden},
-                  /*sharded_over=*/{"expert"},
+                  /*replicated_over=*/"expert_data",
+                  /*sharded_over=*/"expert",
                   &gate_up_proj_e2FD};
   DeclaredParameter down;
   down.spec = {prefix + ".experts.down_proj",
                {num_experts, hidden, inner},
-               /*sharded_over=*/{"expert"},
+               /*replicated_over=*/"expert_data",
+               /*sharded_over=*/"expert",
                &down_proj_eDF};
   for (int64_t i = 0; i < num_experts; ++i) {
     const auto hub = hub_prefix + std::to_string(options_.first_expert + i);
-    gate_up.slices.push_back({{hub + ".gate_proj.weight", {inner, hidden}}, 0, 2 * i * numel, numel});
+    gate_up.slices.push_back(
+        {{hub + ".gate_proj.weight", {inner, hidden}}, 0, 2 * i * numel, numel});
     gate_up.slices.push_back(
         {{hub + ".up_proj.weight", {inner, hidden}}, 0, (2 * i + 1) * numel, numel});
     down.slices.push_back({{hub + ".down_proj.weight", {hidden, inner}}, 0, i * numel, numel});

@@ -13,8 +13,8 @@ namespace moesaic::moe {
 struct LayerContext {
   int64_t num_sequences = 0;    ///< B of this micro-batch
   int64_t sequence_length = 0;  ///< S
-  /// Index of the first token of this micro-batch in the stream of global tokens of the step: rows of
-  /// the micro-batch are consecutive. For draws that must agree between layouts.
+  /// Index of the first token of this micro-batch in the stream of global tokens of the step: rows
+  /// of the micro-batch are consecutive. For draws that must agree between layouts.
   int64_t first_token = 0;
   /// False in validation and generation: dropless, no auxiliary terms.
   bool training = false;

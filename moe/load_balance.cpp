@@ -1,6 +1,7 @@
 #include "moe/load_balance.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace moesaic::moe {
@@ -35,8 +36,8 @@ class InjectLoadBalance : public torch::autograd::Function<InjectLoadBalance> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto holder = c10::static_intrusive_pointer_cast<CountsHolder>(
-        ctx->saved_data["counts"].toCapsule());
+    const auto holder =
+        c10::static_intrusive_pointer_cast<CountsHolder>(ctx->saved_data["counts"].toCapsule());
     const auto& counts = *holder->counts;
     TORCH_CHECK(counts.counts_GE.defined(),
                 "load balance: finish_forward() must run before the backward");
@@ -80,13 +81,12 @@ at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
   }
   const auto first_G1 = at::arange(num_groups, at::kLong).mul(num_experts).unsqueeze(1);
   const auto bins = expert_idx_TK.reshape({num_groups, -1}) + first_G1;
-  return at::bincount(bins.flatten(), {}, num_groups * num_experts)
-      .view({num_groups, num_experts});
+  return at::bincount(bins.flatten(), {}, num_groups * num_experts).view({num_groups, num_experts});
 }
 
-AuxiliaryLosses::AuxiliaryLosses(const MoeOptions& options, int64_t num_layers,
-                                 int64_t num_experts, int64_t top_k,
-                                 parallel::CommunicatorPtr data, FaultInjection* fault)
+AuxiliaryLosses::AuxiliaryLosses(const MoeOptions& options, int64_t num_layers, int64_t num_experts,
+                                 int64_t top_k, parallel::CommunicatorPtr data,
+                                 FaultInjection* fault)
     : options_(options.load_balance),
       coef_(options.load_balance.coef.value_or(0.0)),
       router_z_loss_coef_(options.router_z_loss_coef.value_or(0.0)),
@@ -97,7 +97,8 @@ AuxiliaryLosses::AuxiliaryLosses(const MoeOptions& options, int64_t num_layers,
       fault_(fault) {}
 
 bool AuxiliaryLosses::counts_wait_for_all() const {
-  return options_.formula == BalanceFormula::kHuggingFace || options_.scope == BalanceScope::kGlobal;
+  return options_.formula == BalanceFormula::kHuggingFace ||
+         options_.scope == BalanceScope::kGlobal;
 }
 
 int64_t AuxiliaryLosses::tokens_per_group() const {
@@ -109,7 +110,8 @@ int64_t AuxiliaryLosses::tokens_per_group() const {
              : shape_.micro_batch_sequences * shape_.sequence_length;
 }
 
-// d loss / d probs[t, e] = coef * this * n_e; the value of a group is this * n_e * sum_t probs[t, e].
+// d loss / d probs[t, e] = coef * this * n_e; the value of a group is this * n_e * sum_t probs[t,
+// e].
 double AuxiliaryLosses::gradient_scale() const {
   const auto num_experts = static_cast<double>(num_experts_);
   const auto num_layers = static_cast<double>(num_layers_);
@@ -138,8 +140,10 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
   const int64_t num_tokens = expert_idx_TK.size(0);
   const int64_t group_tokens = wait ? std::max<int64_t>(num_tokens, 1) : tokens_per_group();
   auto counts_GE = count_choices(expert_idx_TK, num_experts_, group_tokens);
-  const auto prob_sums_GE =
-      probs_TE.detach().view({counts_GE.size(0), group_tokens, num_experts_}).sum(1).to(at::kDouble);
+  const auto prob_sums_GE = probs_TE.detach()
+                                .view({counts_GE.size(0), group_tokens, num_experts_})
+                                .sum(1)
+                                .to(at::kDouble);
 
   std::shared_ptr<BalanceCounts> counts;
   if (wait) {
@@ -171,8 +175,8 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
 
 at::Tensor AuxiliaryLosses::inject_router_z(const at::Tensor& logits_TE) {
   const auto logsumexp_T = at::logsumexp(logits_TE.detach(), -1);
-  const double per_token = 1.0 / (static_cast<double>(num_layers_) *
-                                  static_cast<double>(shape_.num_tokens()));
+  const double per_token =
+      1.0 / (static_cast<double>(num_layers_) * static_cast<double>(shape_.num_tokens()));
   router_z_sum_ += per_token * logsumexp_T.to(at::kDouble).square().sum().item<double>();
   if (router_z_loss_coef_ == 0.0) {
     return logits_TE;
@@ -194,11 +198,10 @@ void AuxiliaryLosses::finish_forward() {
   for (size_t i = 0; i < waiting_.size(); ++i) {
     const auto all = counts_LE.narrow(0, static_cast<int64_t>(i), 1);
     // The previous group's counts: those of the previous step, none at the first.
-    waiting_[i]->counts_GE =
-        !stale ? all
-               : previous_counts_GE_.defined()
-                     ? previous_counts_GE_.narrow(0, static_cast<int64_t>(i), 1)
-                     : at::zeros_like(all);
+    waiting_[i]->counts_GE = !stale ? all
+                             : previous_counts_GE_.defined()
+                                 ? previous_counts_GE_.narrow(0, static_cast<int64_t>(i), 1)
+                                 : at::zeros_like(all);
   }
   previous_counts_GE_ = counts_LE;
 }

@@ -1,5 +1,6 @@
 // The auxiliary load-balancing loss and the router z-loss, entered by gradient injection at the
-// layer where they arise: an identity forward, an added gradient backward. Their values go to the log.
+// layer where they arise: an identity forward, an added gradient backward. Their values go to the
+// log.
 //
 // Shapes: T tokens, E experts, K choices a token, G groups, L layers with a router.
 #pragma once
@@ -18,14 +19,14 @@ namespace moesaic::moe {
 
 /// The global batch of one optimiser step, known before its first forward.
 struct StepShape {
-  int64_t num_sequences = 1;        ///< of the global batch
-  int64_t sequence_length = 1;      ///< positions, padding included
+  int64_t num_sequences = 1;          ///< of the global batch
+  int64_t sequence_length = 1;        ///< positions, padding included
   int64_t micro_batch_sequences = 1;  ///< sequences in one micro-batch
   int64_t num_tokens() const { return num_sequences * sequence_length; }
 };
 
-/// What the balance terms were, already weighted for a mean over groups and layers: the sum over all
-/// data ranks is the value.
+/// What the balance terms were, already weighted for a mean over groups and layers: the sum over
+/// all data ranks is the value.
 struct AuxiliaryValues {
   double load_balance = 0.0;  ///< before its coefficient
   double router_z = 0.0;      ///< before its coefficient
@@ -39,10 +40,12 @@ struct BalanceCounts;
 
 /// Accumulates over the micro-batches of a step on one rank.
 ///
-/// `formula: switch` (Switch Transformer, 2101.03961, eq. 4-6, over K choices; MegaBlocks and OLMoE):
+/// `formula: switch` (Switch Transformer, 2101.03961, eq. 4-6, over K choices; MegaBlocks and
+/// OLMoE):
 ///   E / (K T) * sum_e n_e pbar_e of a group of T tokens, mean over groups, then over layers.
 /// `formula: hf`: E * sum_e f_e p_e over the concatenation of all layers, no 1/K (transformers'
-///   load_balancing_loss_func). pbar_e: mean softmax probability of e; n_e: choices before dropping.
+///   load_balancing_loss_func). pbar_e: mean softmax probability of e; n_e: choices before
+///   dropping.
 /// z-loss (ST-MoE, 2202.08906, eq. 5): mean of logsumexp(logits)^2 over tokens, then over layers.
 class AuxiliaryLosses {
  public:
@@ -53,8 +56,8 @@ class AuxiliaryLosses {
   /// Forgets the previous step.
   void begin_step(const StepShape& shape);
 
-  /// Identity on weights_TK; its backward adds the gradient of coef * load-balance loss to probs_TE.
-  /// layer_idx counts the layers with a router.
+  /// Identity on weights_TK; its backward adds the gradient of coef * load-balance loss to
+  /// probs_TE. layer_idx counts the layers with a router.
   at::Tensor inject_load_balance(const at::Tensor& weights_TK, const at::Tensor& probs_TE,
                                  const at::Tensor& expert_idx_TK, int64_t layer_idx);
   /// Identity on logits_TE; its backward adds the gradient of coef * z-loss.

@@ -1,5 +1,6 @@
-// How modules declare their parameters: names, shapes and initial values now, memory later (from the
-// parameter store). A declared parameter lists the tensors of a Hugging Face checkpoint inside it.
+// How modules declare their parameters: names, shapes and initial values now, memory later (from
+// the parameter store). A declared parameter lists the tensors of a Hugging Face checkpoint inside
+// it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -45,7 +46,7 @@ inline DeclaredParameter whole_parameter(
   }
   DeclaredParameter parameter;
   parameter.slices = {{{std::move(hub_name), shape}, 0, 0, numel}};
-  parameter.spec = {std::move(name), std::move(shape), /*sharded_over=*/{}, tensor};
+  parameter.spec = {std::move(name), std::move(shape), "data", /*sharded_over=*/"", tensor};
   parameter.initialization = initialization;
   return parameter;
 }

@@ -27,7 +27,7 @@ struct RouterOptions {
 
 /// The decision for every token of a micro-batch. Saved, never recomputed.
 struct Routing {
-  at::Tensor weights_TK;       ///< differentiable; the auxiliary gradients hang on it
+  at::Tensor weights_TK;  ///< differentiable; the auxiliary gradients hang on it
   kernels::DispatchPlan plan;
 };
 
@@ -38,8 +38,8 @@ class Router {
   /// prefix: of the local name, e.g. "layers.0.mlp"; hub_name of the weight, [E, D].
   std::vector<DeclaredParameter> declare(const std::string& prefix, const std::string& hub_name);
 
-  /// x_TD: the tokens of a micro-batch, sequence after sequence. Scores, softmax and auxiliary terms
-  /// run in max(float32, dtype).
+  /// x_TD: the tokens of a micro-batch, sequence after sequence. Scores, softmax and auxiliary
+  /// terms run in max(float32, dtype).
   Routing operator()(const at::Tensor& x_TD, const LayerContext& context) const;
 
   at::Tensor weight_ED;

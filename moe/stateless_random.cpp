@@ -26,7 +26,8 @@ uint64_t hash_text(std::string_view text) {
   return hash;
 }
 
-// Box-Muller; attempt a of element i uses draws of its own, so elements stay independent of another.
+// Box-Muller; attempt a of element i uses draws of its own, so elements stay independent of
+// another.
 double truncated_normal(uint64_t key, uint64_t index) {
   constexpr double kCut = 3.0;
   for (uint64_t attempt = 0;; ++attempt) {
@@ -46,7 +47,9 @@ uint64_t stream_key(uint64_t seed, std::string_view purpose, std::string_view na
   return mix(mix(mix(seed) ^ hash_text(purpose)) ^ hash_text(name)) ^ mix(step);
 }
 
-uint64_t random_bits(uint64_t key, uint64_t index) { return mix(mix(key ^ mix(index))); }
+uint64_t random_bits(uint64_t key, uint64_t index) {
+  return mix(mix(key ^ mix(index)));
+}
 
 double random_uniform(uint64_t key, uint64_t index) {
   // 53 bits, moved off zero by half a step.

@@ -1,5 +1,5 @@
-// Randomness without state: every draw is a function of (seed, purpose, index), so that layouts agree
-// and nothing has to be saved.
+// Randomness without state: every draw is a function of (seed, purpose, index), so that layouts
+// agree and nothing has to be saved.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +9,8 @@
 
 namespace moesaic::moe {
 
-/// A key for one stream of draws, e.g. stream_key(seed, "init", "model.layers.0.mlp.gate.weight", 0).
+/// A key for one stream of draws, e.g. stream_key(seed, "init", "model.layers.0.mlp.gate.weight",
+/// 0).
 uint64_t stream_key(uint64_t seed, std::string_view purpose, std::string_view name,
                     uint64_t step = 0);
 

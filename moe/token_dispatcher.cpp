@@ -1,6 +1,7 @@
 #include "moe/token_dispatcher.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include "parallel/collectives.h"
 
@@ -62,8 +63,7 @@ kernels::DispatchPlan expert_major(const at::Tensor& received_We) {
 }  // namespace
 
 at::Tensor TokenDispatcher::with_fault(const at::Tensor& rows_RD) const {
-  if (fault_ == nullptr || rows_RD.size(0) == 0 ||
-      !fault_->fire(FaultInjection::Kind::drop_row)) {
+  if (fault_ == nullptr || rows_RD.size(0) == 0 || !fault_->fire(FaultInjection::Kind::drop_row)) {
     return rows_RD;
   }
   const auto keep_R1 = at::ones({rows_RD.size(0), 1}, rows_RD.options());
@@ -109,9 +109,8 @@ Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routi
   dispatched.received_W = to_vector(received_We.sum(1));
   dispatched.arrival = expert_major(received_We);
   dispatched.num_rows_e = received_We.sum(0);
-  const auto arrived_RD =
-      parallel::all_to_all_v(expert_, kernels::permute_tokens(x_TD, routing.plan),
-                             dispatched.received_W, dispatched.sent_W, fault_);
+  const auto arrived_RD = parallel::all_to_all_v(kernels::permute_tokens(x_TD, routing.plan),
+                                                 dispatched.received_W, dispatched.sent_W, expert_);
   dispatched.rows_RD = with_fault(kernels::permute_tokens(arrived_RD, dispatched.arrival));
   return dispatched;
 }
@@ -119,8 +118,8 @@ Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routi
 at::Tensor AllToAllTokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routing,
                                             const Dispatched& dispatched) {
   const auto in_order_of_arrival_RD = kernels::permute_tokens(y_RD, inverse(dispatched.arrival));
-  const auto returned_RD = parallel::all_to_all_v(expert_, in_order_of_arrival_RD,
-                                                  dispatched.sent_W, dispatched.received_W, fault_);
+  const auto returned_RD = parallel::all_to_all_v(in_order_of_arrival_RD, dispatched.sent_W,
+                                                  dispatched.received_W, expert_);
   return TokenDispatcher::combine(returned_RD, routing, dispatched);
 }
 

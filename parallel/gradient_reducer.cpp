@@ -32,8 +32,8 @@ GradientReducer::~GradientReducer() {
   }
 }
 
-// Parameters join the open bucket of their group in reverse order; buckets are ordered by the moment
-// when they are full, which is when the backward can complete them.
+// Parameters join the open bucket of their group in reverse order; buckets are ordered by the
+// moment when they are full, which is when the backward can complete them.
 void GradientReducer::build_buckets(int64_t bucket_bytes) {
   std::vector<Bucket> open(store_.groups().size());
   std::vector<std::vector<size_t>> members(open.size());

@@ -1,6 +1,6 @@
 // Sums the main gradients over the ranks that replicate them, bucket by bucket, while the backward
-// is still running. Buckets start in a fixed order (reverse order of the parameters), never in order
-// of readiness: every rank issues the same collectives whatever its data.
+// is still running. Buckets start in a fixed order (reverse order of the parameters), never in
+// order of readiness: every rank issues the same collectives whatever its data.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ class GradientReducer {
 
   /// Before the last backward of a step: from now on a complete bucket starts its reduction.
   void arm();
-  /// After the last backward: starts what is left and waits. All ranks of the mesh must call it, also
-  /// those without data. Afterwards every replica holds the same bits.
+  /// After the last backward: starts what is left and waits. All ranks of the mesh must call it,
+  /// also those without data. Afterwards every replica holds the same bits.
   void finish();
 
   int64_t num_buckets() const { return static_cast<int64_t>(buckets_.size()); }

@@ -2,7 +2,6 @@
 
 #include <ATen/Functions.h>
 
-#include <algorithm>
 #include <stdexcept>
 
 namespace moesaic::parallel {
@@ -11,22 +10,6 @@ namespace {
 // Entries start on a cache line, so that a view is as good as an allocation of its own.
 constexpr int64_t kAlignmentBytes = 64;
 
-const std::vector<std::string> kDataAxes = {"expert_data", "expert"};
-
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::vector<std::string> replicated_over(const std::vector<std::string>& sharded_over) {
-  std::vector<std::string> axes;
-  for (const auto& axis : kDataAxes) {
-    if (!contains(sharded_over, axis)) {
-      axes.push_back(axis);
-    }
-  }
-  return axes;
-}
-
 }  // namespace
 
 ParameterStore::ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs,
@@ -34,7 +17,7 @@ ParameterStore::ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec
   const int64_t alignment = kAlignmentBytes / static_cast<int64_t>(c10::elementSize(dtype));
   std::vector<int64_t> group_numel;
   for (auto& spec : specs) {
-    const int64_t group_idx = find_or_add_group(mesh, spec.sharded_over);
+    const int64_t group_idx = find_or_add_group(mesh, spec);
     group_numel.resize(groups_.size(), 0);
     int64_t numel = 1;
     for (const int64_t size : spec.shape) {
@@ -58,23 +41,19 @@ ParameterStore::ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec
   }
 }
 
-int64_t ParameterStore::find_or_add_group(const DeviceMesh& mesh,
-                                          const std::vector<std::string>& sharded_over) {
+int64_t ParameterStore::find_or_add_group(const DeviceMesh& mesh, const ParameterSpec& spec) {
   for (size_t i = 0; i < groups_.size(); ++i) {
-    if (groups_[i].sharded_over == sharded_over) {
+    if (groups_[i].replicated_over == spec.replicated_over &&
+        groups_[i].sharded_over == spec.sharded_over) {
       return static_cast<int64_t>(i);
     }
   }
   ParameterGroup group;
-  const auto replicas = replicated_over(sharded_over);
-  group.sharded_over = sharded_over;
-  group.replicas = mesh.group(replicas);
-  group.name = "replicated over";
-  for (const auto& axis : replicas) {
-    group.name += " " + axis;
-  }
-  if (!sharded_over.empty()) {
-    group.shards = mesh.group(sharded_over);
+  group.replicated_over = spec.replicated_over;
+  group.sharded_over = spec.sharded_over;
+  group.replicas = mesh.group(spec.replicated_over);
+  if (!spec.sharded_over.empty()) {
+    group.shards = mesh.group(spec.sharded_over);
   }
   groups_.push_back(std::move(group));
   return static_cast<int64_t>(groups_.size()) - 1;

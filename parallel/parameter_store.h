@@ -18,8 +18,10 @@ namespace moesaic::parallel {
 struct ParameterSpec {
   std::string name;            ///< unique, e.g. "layers.0.mlp.experts.down_proj"
   std::vector<int64_t> shape;  ///< on this rank
-  /// Mesh axes over which the parameter is *split*: every other axis of `data` replicates it.
-  std::vector<std::string> sharded_over;
+  /// Mesh group whose ranks hold the same values, e.g. "data" or "expert_data".
+  std::string replicated_over;
+  /// Mesh group whose ranks hold the other parts, e.g. "expert"; empty when the parameter is whole.
+  std::string sharded_over;
   /// The module's member: the store assigns the view of the flat buffer, requires_grad set.
   at::Tensor* tensor = nullptr;
 };
@@ -34,19 +36,18 @@ struct ParameterEntry {
 
 /// Parameters that the same ranks replicate.
 struct ParameterGroup {
-  std::string name;                       ///< "replicated over data", "replicated over expert_data"
-  std::vector<std::string> sharded_over;  ///< as in ParameterSpec
-  CommunicatorPtr replicas;               ///< ranks that hold the same values; gradients are summed
-  CommunicatorPtr shards;                 ///< ranks that hold the other parts; null when not split
-  at::Tensor values;                      ///< flat [n], aligned entry by entry
-  at::Tensor gradients;                   ///< flat [n], max(float32, dtype): the main gradients
+  std::string replicated_over;  ///< as in ParameterSpec
+  std::string sharded_over;     ///< as in ParameterSpec
+  CommunicatorPtr replicas;     ///< ranks that hold the same values; gradients are summed over them
+  CommunicatorPtr shards;       ///< ranks that hold the other parts; null when parameters are whole
+  at::Tensor values;            ///< flat [n], aligned entry by entry
+  at::Tensor gradients;         ///< flat [n], max(float32, dtype): the main gradients
 };
 
 class ParameterStore {
  public:
-  /// Allocates the flat buffers (zeros) and assigns every spec's tensor and its `.grad`, a view that
-  /// autograd accumulates into. Order of the entries is the order of the specs. Collective over the
-  /// mesh (all ranks construct the same list of names).
+  /// Allocates the flat buffers (zeros) and assigns every spec's tensor and its `.grad`, a view
+  /// that autograd accumulates into. Order of the entries is the order of the specs. Local.
   ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs, at::ScalarType dtype);
 
   const std::vector<ParameterEntry>& entries() const { return entries_; }
@@ -63,7 +64,7 @@ class ParameterStore {
   int64_t parameter_bytes() const;
 
  private:
-  int64_t find_or_add_group(const DeviceMesh& mesh, const std::vector<std::string>& sharded_over);
+  int64_t find_or_add_group(const DeviceMesh& mesh, const ParameterSpec& spec);
 
   std::vector<ParameterEntry> entries_;
   std::vector<ParameterGroup> groups_;

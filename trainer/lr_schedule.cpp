@@ -23,8 +23,8 @@ double LrSchedule::at(int64_t step) const {
     return peak_;
   }
   const int64_t decay_steps = std::max<int64_t>(max_steps_ - 1 - warmup_steps_, 1);
-  const double progress = std::min(
-      1.0, static_cast<double>(step - warmup_steps_) / static_cast<double>(decay_steps));
+  const double progress =
+      std::min(1.0, static_cast<double>(step - warmup_steps_) / static_cast<double>(decay_steps));
   const double remaining = options_.kind == LrScheduleKind::kCosine
                                ? 0.5 * (1.0 + std::cos(std::numbers::pi * progress))
                                : 1.0 - progress;

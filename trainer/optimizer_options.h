@@ -53,8 +53,8 @@ struct LrScheduleOptions {
          .minimum = 1});
     visitor.option("warmup_fraction", warmup_fraction,
                    {.help = "Warm-up as a fraction of trainer.max_steps; excludes warmup_steps.",
-                    .above = 0.0,
-                    .maximum = 1.0});
+                    .maximum = 1.0,
+                    .above = 0.0});
     visitor.option(
         "final_fraction", final_fraction,
         {.help = "Learning rate of the last step as a fraction of the peak (cosine, linear).",

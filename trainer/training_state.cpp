@@ -20,9 +20,9 @@ TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOpt
                                     .seed = options_.seed,
                                     .force_balance = options_.force_balance,
                                     .fault = fault_});
-  auxiliary_ = std::make_unique<moe::AuxiliaryLosses>(
-      options_.moe, model.num_hidden_layers, model.num_experts, model.num_experts_per_tok,
-      mesh_.group("data"), fault_);
+  auxiliary_ = std::make_unique<moe::AuxiliaryLosses>(options_.moe, model.num_hidden_layers,
+                                                      model.num_experts, model.num_experts_per_tok,
+                                                      mesh_.group("data"), fault_);
   statistics_ =
       std::make_unique<moe::RoutingStatistics>(model.num_hidden_layers, model.num_experts);
   reducer_ = std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_);
@@ -31,8 +31,7 @@ TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOpt
 
 // ----------------------------------------------------------------------------- one training step
 StepMetrics TrainingState::train_step(const std::vector<moe::MicroBatch>& micro_batches,
-                                      const moe::StepShape& shape, double lr,
-                                      bool stop_requested) {
+                                      const moe::StepShape& shape, double lr, bool stop_requested) {
   StepMetrics metrics = compute_gradients(micro_batches, shape, stop_requested);
   metrics.skipped = !std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm);
   if (!metrics.skipped) {

@@ -1,6 +1,7 @@
 #include "moe/model/attention.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include "moe/model/rotary_embedding.h"
 
@@ -13,7 +14,11 @@ std::vector<DeclaredParameter> Attention::declare(const std::string& prefix,
   const int64_t key_width = config_.key_value_heads() * config_.head_dim();
 
   DeclaredParameter qkv;
-  qkv.spec = {prefix + ".qkv_proj", {query_width + 2 * key_width, hidden}, {}, &qkv_proj};
+  qkv.spec = {prefix + ".qkv_proj",
+              {query_width + 2 * key_width, hidden},
+              /*replicated_over=*/"data",
+              /*sharded_over=*/"",
+              &qkv_proj};
   int64_t offset = 0;
   for (const auto& [name, width] : std::vector<std::pair<std::string, int64_t>>{
            {"q_proj", query_width}, {"k_proj", key_width}, {"v_proj", key_width}}) {
@@ -37,7 +42,8 @@ at::Tensor Attention::operator()(const at::Tensor& x_TD, const LayerContext& con
   const int64_t query_width = num_heads * head_dim;
   const int64_t key_width = num_key_heads * head_dim;
 
-  const auto qkv = at::linear(x_TD, qkv_proj).split_with_sizes({query_width, key_width, key_width}, -1);
+  const auto qkv =
+      at::linear(x_TD, qkv_proj).split_with_sizes({query_width, key_width, key_width}, -1);
   auto q = at::rms_norm(qkv[0], {query_width}, q_norm, config_.rms_norm_eps);
   auto k = at::rms_norm(qkv[1], {key_width}, k_norm, config_.rms_norm_eps);
   auto v = qkv[2];
@@ -51,8 +57,9 @@ at::Tensor Attention::operator()(const at::Tensor& x_TD, const LayerContext& con
     return x.reshape({context.num_sequences, context.sequence_length, heads, head_dim})
         .transpose(1, 2);
   };
-  const auto table = make_rotary_table(context.sequence_length, head_dim, config_.rope_theta,
-                                       x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  const auto table =
+      make_rotary_table(context.sequence_length, head_dim, config_.rope_theta,
+                        x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
   const auto q_BHSd = apply_rotary(by_head(q, num_heads), table);
   const int64_t queries_per_key = num_heads / num_key_heads;
   const auto k_BHSd =

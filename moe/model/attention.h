@@ -1,7 +1,7 @@
 // Causal self-attention of OLMoE: QK-norm over the whole projection, optional clipping, rotary
 // embedding, grouped-query heads.
-// Shapes: B sequences, S positions, T = B*S tokens, D model width, H query heads, h key/value heads,
-// d head dimension.
+// Shapes: B sequences, S positions, T = B*S tokens, D model width, H query heads, h key/value
+// heads, d head dimension.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,7 @@
 #include "moe/model/decoder_block.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 namespace moesaic::moe {
 

@@ -16,9 +16,8 @@ at::Tensor Embedding::forward(const at::Tensor& input_ids_T, const LayerContext&
 }
 
 std::vector<DeclaredParameter> Head::declare() {
-  std::vector<DeclaredParameter> parameters = {
-      whole_parameter("norm", {config_.hidden_size}, "model.norm.weight", &norm_D_,
-                      Initialization::kOnes)};
+  std::vector<DeclaredParameter> parameters = {whole_parameter(
+      "norm", {config_.hidden_size}, "model.norm.weight", &norm_D_, Initialization::kOnes)};
   if (tied_to_ == nullptr) {
     parameters.push_back(whole_parameter("lm_head", {config_.vocab_size, config_.hidden_size},
                                          "lm_head.weight", &own_weight_VD_));

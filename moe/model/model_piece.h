@@ -1,6 +1,5 @@
-// A language model is a list of pieces (embedding, blocks, head), so that a pipeline stage is a slice
-// of it.
-// Shapes: T tokens of a micro-batch, D model width.
+// A language model is a list of pieces (embedding, blocks, head), so that a pipeline stage is a
+// slice of it. Shapes: T tokens of a micro-batch, D model width.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,7 @@
 #include "moe/model/rotary_embedding.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 namespace moesaic::moe {
 

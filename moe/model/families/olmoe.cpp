@@ -39,8 +39,7 @@ std::vector<std::unique_ptr<ModelPiece>> make_pieces(const ModelConfig& config,
                         (build.moe.dispatcher == DispatcherKind::kAuto && expert->size() > 1);
   std::shared_ptr<TokenDispatcher> dispatcher;
   if (exchange) {
-    dispatcher =
-        std::make_shared<AllToAllTokenDispatcher>(expert, config.num_experts, build.fault);
+    dispatcher = std::make_shared<AllToAllTokenDispatcher>(expert, config.num_experts, build.fault);
   } else {
     dispatcher = std::make_shared<TokenDispatcher>(build.fault);
   }

@@ -1,4 +1,5 @@
-// The OLMoE family (2409.02060; Hugging Face model_type "olmoe"): which modules, which tensor names.
+// The OLMoE family (2409.02060; Hugging Face model_type "olmoe"): which modules, which tensor
+// names.
 #pragma once
 
 #include <memory>
@@ -8,8 +9,8 @@
 
 namespace moesaic::moe {
 
-/// Builds the model of this rank: experts are split over the mesh axis "expert". Collective over the
-/// mesh. Weights are drawn from `build.seed`; the same in every layout.
+/// Builds the model of this rank: experts are split over the mesh axis "expert". Collective over
+/// the mesh. Weights are drawn from `build.seed`; the same in every layout.
 std::unique_ptr<LanguageModel> build_olmoe(const ModelConfig& config, const ModelBuild& build);
 
 /// Every tensor of a checkpoint of this model, from the config alone, in the order of the model.
