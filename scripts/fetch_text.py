@@ -48,9 +48,8 @@ GUTENBERG_END = re.compile(
 
 def strip_gutenberg(text: str) -> str:
     """The work without Project Gutenberg's words before and after it."""
-    for begin in GUTENBERG_BEGIN.finditer(text):
-        last_begin = begin.end()
-        text = text[last_begin:] if not GUTENBERG_BEGIN.search(text, last_begin) else text
+    if begins := list(GUTENBERG_BEGIN.finditer(text)):
+        text = text[begins[-1].end():]
     end = GUTENBERG_END.search(text)
     return text[:end.start()] if end else text
 
@@ -85,9 +84,22 @@ def documents(text: str) -> list[str]:
     return ["\n\n".join(piece) + "\n" for piece in pieces]
 
 
-def split_of(document: str) -> str:
-    bucket = int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "big") % 100
-    return {0: "validation", 1: "test"}.get(bucket, "train")
+def text_hash(document: str) -> int:
+    return int.from_bytes(hashlib.sha256(document.encode()).digest()[:8], "big")
+
+
+def split_documents(pieces: list[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """98 : 1 : 1 by hash. A split that gets nothing of a small text takes one document of train."""
+    splits: dict[str, list[tuple[str, str]]] = {split: [] for split in SPLITS}
+    for piece in pieces:
+        bucket = text_hash(piece[1]) % 100
+        splits[{0: "validation", 1: "test"}.get(bucket, "train")].append(piece)
+    for split in SPLITS:
+        if not splits[split] and len(splits["train"]) > 1:
+            smallest = min(splits["train"], key=lambda piece: text_hash(piece[1]))
+            splits["train"].remove(smallest)
+            splits[split].append(smallest)
+    return splits
 
 
 def decode(name: str, raw: bytes) -> str:
@@ -141,18 +153,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_splits(works: list[tuple[str, str]], output: Path) -> None:
-    lines: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for name, text in works:
-        for document in documents(strip_gutenberg(text)):
-            line = json.dumps({"text": document, "source": name}, ensure_ascii=False)
-            lines[split_of(document)].append(line + "\n")
-    empty = [split for split in SPLITS if not lines[split]]
-    if empty:
-        stop(BAD_FILE, f"no document falls into {', '.join(empty)}: {sum(map(len, lines.values()))} "
-                       "documents are too few for a split 98 : 1 : 1 (some 500 kB of text are needed)")
+    pieces = [(name, document) for name, text in works
+              for document in documents(strip_gutenberg(text))]
+    splits = split_documents(pieces)
+    if not all(splits.values()):
+        stop(BAD_FILE, f"three documents are needed, one a split, found {len(pieces)} "
+                       f"(a document has some {LONG_ENOUGH} characters)")
     output.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        write_atomically(output / f"{split}.jsonl", "".join(lines[split]).encode())
+        lines = [json.dumps({"text": document, "source": name}, ensure_ascii=False) + "\n"
+                 for name, document in splits[split]]
+        write_atomically(output / f"{split}.jsonl", "".join(lines).encode())
 
 
 def file_sha256(path: Path) -> str:
