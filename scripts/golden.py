@@ -6,13 +6,12 @@
 
 The check takes config.json, moe.yaml, model.safetensors and the batch from the folder; all else is
 computed here and compared. Exit 0: all within the noise stated below, 1: not, 77: no transformers.
-Needs `scripts/setup.sh --python`. Capacity, dropping, the switch formula and the z-loss follow
-the definitions of tests/golden/README.md in plain PyTorch, by a hook on the routers of the Hugging Face model.
+Needs `scripts/setup.sh --python`. Capacity, dropping, the switch formula and the z-loss are plain
+PyTorch on top of the Hugging Face model, by a hook on its routers.
 """
 
 import argparse
 import dataclasses
-import json
 import math
 import pathlib
 import sys
@@ -195,6 +194,8 @@ def difference(kind, ours, reference):
         raise ValueError(f"shape {tuple(ours.shape)}, the reference has {tuple(reference.shape)}")
     delta = (ours.double() - reference.double()).abs()
     largest = reference.double().abs().max().item()
+    if not ours.isfinite().all():
+        return math.inf
     if kind == "final":
         return delta.square().mean().sqrt().item()
     if kind == "gradients":
