@@ -54,10 +54,10 @@ struct CapacityOptions {
 
 /// Where every choice goes: a contiguous run of rows for each expert, in token order within a run.
 struct DispatchPlan {
-  at::Tensor source_R;         ///< int64: token * K + choice of each row
-  at::Tensor row_of_choice_TK; ///< int64: the row of each choice, -1 where it was dropped
-  at::Tensor counts_GE;        ///< int64 [groups, E]: choices before dropping
-  at::Tensor num_rows_E;       ///< int64: rows (choices kept) per expert, the run lengths
+  at::Tensor source_R;          ///< int64: token * K + choice of each row
+  at::Tensor row_of_choice_TK;  ///< int64: the row of each choice, -1 where it was dropped
+  at::Tensor counts_GE;         ///< int64 [groups, E]: choices before dropping
+  at::Tensor num_rows_E;        ///< int64: rows (choices kept) per expert, the run lengths
 };
 
 /// ceil(factor * tokens_per_group * top_k / num_experts): exact for factors that decimal text can
@@ -88,11 +88,25 @@ at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights
 
 /// rows of expert e times weight_eOI[e] transposed: y[r] = weight_eOI[e] @ rows[r].
 ///   rows_RI     [R, I], runs of rows expert after expert
-///   weight_eOI  [e, O, I], `nn.Linear` orientation
+///   weight_eOI  [e, O, I], `nn.Linear` orientation, dtype of rows_RI
 ///   num_rows_e  int64 [e] on the CPU, sums to R; zeros are allowed
+///   weight_gradient_destination_eOI  where the backward adds the weight gradient (say the slice of
+///               the flat main gradient), in the dtype of rows_RI or in max(float32, dtype)
 /// Differentiable in both; an expert without rows has a gradient of exactly zero. Returns [R, O].
-at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
-                        const at::Tensor& num_rows_e);
+/// HAZARD: with a destination autograd gets no gradient for weight_eOI. Its `.grad` is not touched
+/// (unless the destination is it) and no hook on it fires: whoever waits for the gradient must use
+/// the end of the backward of this operator. The destination is written even by a backward that
+/// runs twice (retain_graph), and must live until then.
+at::Tensor grouped_gemm(
+    const at::Tensor& rows_RI, const at::Tensor& weight_eOI, const at::Tensor& num_rows_e,
+    const std::optional<at::Tensor>& weight_gradient_destination_eOI = std::nullopt);
+
+/// destination_eOI[e] += grad_out[rows of e] transposed @ rows[rows of e]; an expert without rows
+/// is not touched. Not recorded by autograd.
+///   destination_eOI  [e, O, I], dtype of rows_RI or max(float32, dtype)
+///   grad_out_RO      [R, O], dtype of rows_RI
+void grouped_gemm_weight_gradient_(const at::Tensor& destination_eOI, const at::Tensor& grad_out_RO,
+                                   const at::Tensor& rows_RI, const at::Tensor& num_rows_e);
 
 /// SwiGLU (2002.05202, eq. 6): silu(gate) * up, where gate_up_R2F = [gate | up] along the last
 /// dimension. Differentiable. Returns [R, F].
@@ -103,8 +117,8 @@ at::Tensor gated_activation(const at::Tensor& gate_up_R2F);
 ///   weight_VD   [V, D] the head
 ///   targets_T   int64; -100 is not counted
 /// Returns the *sum* over counted targets of -log softmax(x @ weight^T)[target], a scalar in
-/// max(float32, dtype). Differentiable in x_TD and weight_VD. Throws c10::Error for a target outside
-/// [0, V) other than -100.
+/// max(float32, dtype). Differentiable in x_TD and weight_VD. Throws c10::Error for a target
+/// outside [0, V) other than -100.
 at::Tensor linear_cross_entropy(const at::Tensor& x_TD, const at::Tensor& weight_VD,
                                 const at::Tensor& targets_T);
 

@@ -1,1 +1,77 @@
-#include "kernels/ops.h"
+#include "moe/router.h"
+
+#include <ATen/Functions.h>
+
+#include "moe/stateless_random.h"
+
+namespace moesaic::moe {
+namespace {
+
+// K different experts a token: the K smallest of E draws, all a function of (seed, layer, token).
+at::Tensor uniform_experts(uint64_t seed, int64_t layer_idx, int64_t first_token,
+                           int64_t num_tokens, int64_t num_experts, int64_t top_k) {
+  const auto key = stream_key(seed, "force_balance", std::to_string(layer_idx));
+  auto draws_TE = at::empty({num_tokens, num_experts}, at::kDouble);
+  auto* draws = draws_TE.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < num_tokens * num_experts; ++i) {
+    draws[i] = random_uniform(key, static_cast<uint64_t>(first_token * num_experts + i));
+  }
+  return std::get<1>(at::topk(draws_TE, top_k, /*dim=*/-1, /*largest=*/false)).contiguous();
+}
+
+}  // namespace
+
+std::vector<DeclaredParameter> Router::declare(const std::string& prefix,
+                                               const std::string& hub_name) {
+  return {whole_parameter(prefix + ".router.weight", {options_.num_experts, options_.hidden_size},
+                          hub_name, &weight_ED)};
+}
+
+kernels::RoutedTokens Router::forced(const LayerContext& context,
+                                     const at::Tensor& probs_TE) const {
+  const int64_t top_k = options_.route.top_k;
+  const auto idx_TK =
+      uniform_experts(*options_.force_balance_seed, options_.layer_idx, context.first_token,
+                      probs_TE.size(0), options_.num_experts, top_k);
+  const auto weights_TK =
+      at::full({probs_TE.size(0), top_k}, 1.0 / static_cast<double>(top_k), probs_TE.options());
+  return {idx_TK, weights_TK, probs_TE};
+}
+
+Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) const {
+  const auto dtype = x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  auto logits_TE = at::linear(x_TD.to(dtype), weight_ED.to(dtype));
+  const bool with_auxiliary = context.training && context.auxiliary != nullptr;
+  if (with_auxiliary) {
+    logits_TE = context.auxiliary->inject_router_z(logits_TE);
+  }
+  auto routed = kernels::route_tokens(logits_TE, options_.route);
+  if (options_.force_balance_seed) {
+    routed = forced(context, routed.probs_TE);
+  }
+  if (with_auxiliary) {
+    routed.weights_TK = context.auxiliary->inject_load_balance(
+        routed.weights_TK, routed.probs_TE, routed.expert_idx_TK, options_.layer_idx);
+  }
+
+  kernels::CapacityOptions capacity;
+  int64_t tokens_per_group = std::max<int64_t>(x_TD.size(0), 1);
+  if (context.training && options_.capacity.factor) {
+    capacity.factor = options_.capacity.factor;
+    capacity.policy = options_.capacity.policy == DropPolicy::kPosition
+                          ? kernels::DropPolicy::kPosition
+                          : kernels::DropPolicy::kProbability;
+    if (options_.capacity.group == CapacityGroup::kSequence) {
+      tokens_per_group = context.sequence_length;
+    }
+  }
+  auto plan = kernels::plan_dispatch(routed.expert_idx_TK, routed.weights_TK.detach(),
+                                     options_.num_experts, tokens_per_group, capacity);
+  if (context.statistics != nullptr) {
+    const int64_t num_dropped = routed.expert_idx_TK.numel() - plan.source_R.numel();
+    context.statistics->add(options_.layer_idx, plan.counts_GE.sum(0), num_dropped);
+  }
+  return {routed.weights_TK, std::move(plan)};
+}
+
+}  // namespace moesaic::moe

@@ -12,8 +12,8 @@ namespace moesaic::moe {
 inline constexpr int64_t kIgnoredTarget = -100;
 
 struct MicroBatch {
-  at::Tensor input_ids_BS;   ///< int64 [B, S]
-  at::Tensor targets_BS;     ///< int64 [B, S]: the token that position s predicts, or kIgnoredTarget
+  at::Tensor input_ids_BS;  ///< int64 [B, S]
+  at::Tensor targets_BS;    ///< int64 [B, S]: the token that position s predicts, or kIgnoredTarget
   int64_t first_sequence = 0;  ///< index of row 0 in the global batch
 };
 

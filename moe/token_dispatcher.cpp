@@ -1,0 +1,126 @@
+#include "moe/token_dispatcher.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+
+#include "parallel/collectives.h"
+
+namespace moesaic::moe {
+namespace {
+
+using parallel::FaultInjection;
+
+std::vector<int64_t> to_vector(const at::Tensor& counts) {
+  const auto contiguous = counts.contiguous();
+  const auto* data = contiguous.const_data_ptr<int64_t>();
+  return {data, data + contiguous.numel()};
+}
+
+/// A plan that only reorders: row r of the result is row source[r] of the input.
+kernels::DispatchPlan reordering(const std::vector<int64_t>& source) {
+  kernels::DispatchPlan plan;
+  const auto num_rows = static_cast<int64_t>(source.size());
+  plan.source_R = at::empty({num_rows}, at::kLong);
+  plan.row_of_choice_TK = at::empty({num_rows, 1}, at::kLong);
+  auto* forward = plan.source_R.mutable_data_ptr<int64_t>();
+  auto* inverse = plan.row_of_choice_TK.mutable_data_ptr<int64_t>();
+  for (int64_t row = 0; row < num_rows; ++row) {
+    forward[row] = source[row];
+    inverse[source[row]] = row;
+  }
+  return plan;
+}
+
+kernels::DispatchPlan inverse(const kernels::DispatchPlan& plan) {
+  kernels::DispatchPlan result;
+  result.source_R = plan.row_of_choice_TK.flatten();
+  result.row_of_choice_TK = plan.source_R.unsqueeze(1);
+  return result;
+}
+
+/// Received rows lie in order (source rank, expert); experts want (expert, source rank).
+kernels::DispatchPlan expert_major(const at::Tensor& received_We) {
+  const int64_t num_ranks = received_We.size(0);
+  const int64_t num_local_experts = received_We.size(1);
+  const auto counts = to_vector(received_We);
+  std::vector<int64_t> begin(counts.size() + 1, 0);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    begin[i + 1] = begin[i] + counts[i];
+  }
+  std::vector<int64_t> source;
+  source.reserve(begin.back());
+  for (int64_t expert = 0; expert < num_local_experts; ++expert) {
+    for (int64_t rank = 0; rank < num_ranks; ++rank) {
+      const int64_t chunk = rank * num_local_experts + expert;
+      for (int64_t row = begin[chunk]; row < begin[chunk + 1]; ++row) {
+        source.push_back(row);
+      }
+    }
+  }
+  return reordering(source);
+}
+
+}  // namespace
+
+at::Tensor TokenDispatcher::with_fault(const at::Tensor& rows_RD) const {
+  if (fault_ == nullptr || rows_RD.size(0) == 0 || !fault_->fire(FaultInjection::Kind::drop_row)) {
+    return rows_RD;
+  }
+  const auto keep_R1 = at::ones({rows_RD.size(0), 1}, rows_RD.options());
+  keep_R1[0].zero_();
+  return rows_RD * keep_R1;
+}
+
+Dispatched TokenDispatcher::dispatch(const at::Tensor& x_TD, const Routing& routing) {
+  Dispatched dispatched;
+  dispatched.rows_RD = with_fault(kernels::permute_tokens(x_TD, routing.plan));
+  dispatched.num_rows_e = routing.plan.num_rows_E;
+  return dispatched;
+}
+
+at::Tensor TokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routing,
+                                    const Dispatched& /*dispatched*/) {
+  return kernels::unpermute_tokens(y_RD, routing.weights_TK, routing.plan);
+}
+
+AllToAllTokenDispatcher::AllToAllTokenDispatcher(parallel::CommunicatorPtr expert,
+                                                 int64_t num_experts, FaultInjection* fault)
+    : TokenDispatcher(fault), expert_(std::move(expert)), num_experts_(num_experts) {
+  TORCH_CHECK(num_experts_ % expert_->size() == 0, "all-to-all dispatcher: ", num_experts_,
+              " experts cannot be divided among ", expert_->size(), " ranks");
+}
+
+at::Tensor AllToAllTokenDispatcher::exchange_counts(const at::Tensor& num_rows_E) {
+  const int64_t num_ranks = expert_->size();
+  const int64_t num_local_experts = num_experts_ / num_ranks;
+  const std::vector<int64_t> splits(num_ranks, num_local_experts);
+  auto received = at::empty_like(num_rows_E);
+  expert_->all_to_all_v(received, num_rows_E.contiguous(), splits, splits)->wait();
+  return received.view({num_ranks, num_local_experts});
+}
+
+Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routing& routing) {
+  const int64_t num_ranks = expert_->size();
+  const auto& num_rows_E = routing.plan.num_rows_E;
+  const auto received_We = exchange_counts(num_rows_E);
+
+  Dispatched dispatched;
+  dispatched.sent_W = to_vector(num_rows_E.view({num_ranks, -1}).sum(1));
+  dispatched.received_W = to_vector(received_We.sum(1));
+  dispatched.arrival = expert_major(received_We);
+  dispatched.num_rows_e = received_We.sum(0);
+  const auto arrived_RD = parallel::all_to_all_v(kernels::permute_tokens(x_TD, routing.plan),
+                                                 dispatched.received_W, dispatched.sent_W, expert_);
+  dispatched.rows_RD = with_fault(kernels::permute_tokens(arrived_RD, dispatched.arrival));
+  return dispatched;
+}
+
+at::Tensor AllToAllTokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routing,
+                                            const Dispatched& dispatched) {
+  const auto in_order_of_arrival_RD = kernels::permute_tokens(y_RD, inverse(dispatched.arrival));
+  const auto returned_RD = parallel::all_to_all_v(in_order_of_arrival_RD, dispatched.sent_W,
+                                                  dispatched.received_W, expert_);
+  return TokenDispatcher::combine(returned_RD, routing, dispatched);
+}
+
+}  // namespace moesaic::moe

@@ -1,0 +1,314 @@
+#include "trainer/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+#include "trainer/commands.h"
+#include "trainer/config/problems.h"
+#include "trainer/config/scalar.h"
+#include "trainer/exit_code.h"
+#include "trainer/launch.h"
+
+namespace moesaic::trainer {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+[[noreturn]] void usage_error(const std::string& message) {
+  throw ExitError(ExitCode::kUsage, message);
+}
+
+std::string suggestion(const std::string& word, const Texts& known) {
+  auto nearest = nearest_name(word, known);
+  return nearest.empty() ? "" : "; did you mean '" + nearest + "'?";
+}
+
+/// One verb: its part of the parser, and what to call when it was chosen.
+struct Verb {
+  CLI::App* app;
+  std::function<int()> run;
+  Texts* overrides = nullptr;  ///< where --section.key=value go; null where they are errors
+};
+
+/// Declares the verbs and holds what they are given.
+class CommandLine {
+ public:
+  CommandLine();
+  int run(const Texts& arguments);
+
+ private:
+  void add_training_verbs();
+  void add_model_verbs();
+  void add_data_verbs();
+  void add_checkpoint_verbs();
+  void add_config_verb();
+  CLI::App* add_verb(CLI::App& parent, const std::string& name, const std::string& help,
+                     std::function<int()> run, Texts* overrides = nullptr);
+  void check_verb_names(const Texts& arguments) const;
+  const Verb* chosen() const;
+  static void take_extras(const Verb& verb);
+
+  CLI::App app_{"Trains Mixture-of-Experts language models.", "moesaic"};
+  std::deque<Verb> verbs_;
+  TrainArguments train_;
+  ParityArguments parity_;
+  EvalArguments eval_;
+  GenerateArguments generate_;
+  ConfigArguments config_;
+  DataPrepareArguments prepare_;
+  DataInfoArguments info_;
+  std::filesystem::path checkpoint_;
+};
+
+/// A path or text as it stands. (CLI11 would read a path through operator>>, which takes quotes.)
+template <typename Text>
+CLI::Option* add_text(CLI::App* app, const std::string& name, Text& target,
+                      const std::string& help) {
+  return app->add_option_function<std::string>(
+      name, [&target](const std::string& text) { target = text; }, help);
+}
+
+/// A number, as strict as in a configuration. (CLI11 would read 010 as octal.)
+template <typename Number>
+CLI::Option* add_number(CLI::App* app, const std::string& name, Number& target, double minimum,
+                        const std::string& help) {
+  auto take = [&target, name, minimum](const std::string& text) {
+    constexpr bool kWhole = !std::is_same_v<Number, double>;
+    std::conditional_t<kWhole, int64_t, double> value{};
+    std::string reason;
+    if constexpr (kWhole) {
+      reason = parse_integer(text, value);
+    } else {
+      reason = parse_number(text, value);
+    }
+    if (!reason.empty() || static_cast<double>(value) < minimum) {
+      usage_error(name + " must be a " + (kWhole ? "whole " : "") + "number >= " +
+                  std::to_string(static_cast<int64_t>(minimum)) + ", is '" + shorten(text) + "'");
+    }
+    target = value;
+  };
+  return app->add_option_function<std::string>(name, take, help)->type_name("NUMBER");
+}
+
+constexpr const char* kOverrideHelp =
+    "Any key can be set on the command line: --section.key=value (see moesaic config --docs).";
+
+CommandLine::CommandLine() {
+  app_.require_subcommand(1);
+  app_.set_help_flag("-h,--help", "Print this help and exit.");
+  app_.set_version_flag("--version", "", "Print the versions of moesaic, LibTorch and MPI.");
+  app_.footer(
+      "Run it under mpirun for several ranks:  mpirun -n 4 moesaic train configs/shakespeare.yaml\n"
+      "Exit codes: 0 done, 64 usage, 65 bad data or file, 66 no input, 70 internal, non-finite or\n"
+      "not equal, 71 communication, 74 I/O or checkpoint, 75 preempted (run again), 78 "
+      "configuration.");
+  app_.get_formatter()->column_width(34);
+  add_training_verbs();
+  add_model_verbs();
+  add_data_verbs();
+  add_checkpoint_verbs();
+  add_config_verb();
+}
+
+CLI::App* CommandLine::add_verb(CLI::App& parent, const std::string& name, const std::string& help,
+                                std::function<int()> run, Texts* overrides) {
+  auto* verb = parent.add_subcommand(name, help);
+  verb->allow_extras();
+  verbs_.push_back({verb, std::move(run), overrides});
+  return verb;
+}
+
+void CommandLine::add_training_verbs() {
+  auto* train = add_verb(
+      app_, "train", "Train, or go on training, what a configuration describes.",
+      [this] { return train_command(train_); }, &train_.overrides);
+  add_text(train, "CONFIG", train_.config, "The configuration, a YAML file.")->required();
+  train->add_flag("--dry-run", train_.dry_run,
+                  "Check everything, print parameters, bytes per rank and steps; train nothing.");
+  train->add_flag("--allow-config-change", train_.allow_config_change,
+                  "Resume although keys have changed that alter what the run computes.");
+  train->footer(std::string("The same command again resumes from the newest valid checkpoint.\n") +
+                kOverrideHelp +
+                "\n\nExamples:\n"
+                "  mpirun -n 2 moesaic train configs/shakespeare.yaml\n"
+                "  mpirun -n 4 moesaic train configs/shakespeare.yaml --parallel.expert=2 "
+                "--optimizer.lr=1e-3");
+
+  auto* parity = add_verb(
+      app_, "parity", "Compare with the numbers of a golden folder.",
+      [this] { return parity_command(parity_); }, &parity_.overrides);
+  add_text(parity, "DIR", parity_.folder, "The folder, see tests/golden/README.md.")->required();
+  parity->add_flag("--json", parity_.json, "Print the report as JSON.");
+  parity->footer(
+      "Takes overrides of parallel, trainer, debug and data.micro_batch_size.\n\nExample:\n"
+      "  mpirun -n 4 moesaic parity tests/golden/olmoe --parallel.expert=2");
+}
+
+void CommandLine::add_model_verbs() {
+  auto* eval = add_verb(
+      app_, "eval", "Print a checkpoint's cross-entropy on token files.",
+      [this] { return eval_command(eval_); }, &eval_.overrides);
+  add_text(eval, "DIR", eval_.folder, "A checkpoint, or any Hugging Face OLMoE folder.")
+      ->required();
+  add_text(eval, "--data", eval_.data, "Prefix of the token files.")
+      ->required()
+      ->type_name("PREFIX");
+  eval->footer(
+      "Takes overrides of parallel, trainer, debug and data.\n\nExample:\n"
+      "  moesaic eval runs/shakespeare/checkpoints/step-000400 --data data/shakespeare/validation");
+
+  auto* generate = add_verb(
+      app_, "generate", "Continue a text.", [this] { return generate_command(generate_); },
+      &generate_.overrides);
+  add_text(generate, "DIR", generate_.folder, "A checkpoint.")->required();
+  add_text(generate, "--prompt", generate_.prompt, "The text to continue.")->type_name("TEXT");
+  add_number(generate, "--max-new-tokens", generate_.max_new_tokens, 1, "Tokens to add (200).");
+  add_number(generate, "--temperature", generate_.temperature, 0,
+             "Spread of the draws; 0 (the default) always takes the most likely token.");
+  add_number(generate, "--top-k", generate_.top_k, 1, "Draw among the most likely tokens only.");
+  add_number(generate, "--seed", generate_.seed, 0, "Seed of the draws (0).");
+  generate->footer(
+      "Takes overrides of parallel, trainer and debug.\n\nExample:\n"
+      "  moesaic generate runs/shakespeare/checkpoints/step-000400 --prompt 'ROMEO:' "
+      "--temperature 0.8");
+}
+
+void CommandLine::add_data_verbs() {
+  auto* data = app_.add_subcommand("data", "Prepare and inspect token files.");
+  data->require_subcommand(1);
+  auto* prepare = add_verb(*data, "prepare", "Turn text into byte tokens: PREFIX.bin, PREFIX.idx.",
+                           [this] { return data_prepare_command(prepare_); });
+  prepare->add_option("INPUT", prepare_.inputs, "Files and folders of .txt and .jsonl.")
+      ->required();
+  add_text(prepare, "--output", prepare_.output, "Where to write.")
+      ->required()
+      ->type_name("PREFIX");
+  prepare->add_flag("!--no-end-token", prepare_.append_end_token,
+                    "Do not end documents with token 256.");
+  prepare->footer("Example:\n  moesaic data prepare texts/train --output data/mine/train");
+
+  auto* info = add_verb(*data, "info", "Validate token files and say what they hold.",
+                        [this] { return data_info_command(info_); });
+  add_text(info, "PREFIX", info_.prefix, "Of PREFIX.bin and PREFIX.idx.")->required();
+  add_number(info, "--vocab-size", info_.vocab_size, 1, "Every token must be smaller.");
+  info->footer("Example:\n  moesaic data info data/mine/train --vocab-size 320");
+}
+
+void CommandLine::add_checkpoint_verbs() {
+  auto* checkpoint = app_.add_subcommand("checkpoint", "List, describe and verify checkpoints.");
+  checkpoint->require_subcommand(1);
+  using Command = int (*)(const std::filesystem::path&);
+  auto add = [&](const std::string& name, const std::string& help, const std::string& path_help,
+                 Command command) {
+    auto* verb =
+        add_verb(*checkpoint, name, help, [this, command] { return command(checkpoint_); });
+    add_text(verb, "PATH", checkpoint_, path_help)->required();
+  };
+  add("list", "One line a checkpoint, with its validity.", "A run's folder.",
+      &checkpoint_list_command);
+  add("info", "Tensors, bytes and the hash over weights and moments.",
+      "A checkpoint, or one .safetensors file.", &checkpoint_info_command);
+  add("check", "Verify every file against its manifest.", "A checkpoint, file or run folder.",
+      &checkpoint_check_command);
+}
+
+void CommandLine::add_config_verb() {
+  auto* config = add_verb(
+      app_, "config", "Check a configuration and print it with every default.",
+      [this] { return config_command(config_); }, &config_.overrides);
+  add_text(config, "CONFIG", config_.config, "The configuration, a YAML file.");
+  config->add_flag("--docs", config_.docs, "Print every key: type, default, range and meaning.");
+  config->footer(std::string(kOverrideHelp) +
+                 "\n\nExample:\n  moesaic config configs/tiny.yaml --moe.capacity.factor=1.25");
+}
+
+// --- parsing -------------------------------------------------------------------
+
+/// CLI11 says no more than "A subcommand is required": name the word, and the verb that is near.
+void CommandLine::check_verb_names(const Texts& arguments) const {
+  const CLI::App* parent = &app_;
+  std::string path = "moesaic";
+  for (const auto& word : arguments) {
+    auto verbs = parent->get_subcommands([](const CLI::App*) { return true; });
+    if (verbs.empty() || word.rfind("-", 0) == 0) {
+      return;
+    }
+    Texts names;
+    const CLI::App* found = nullptr;
+    for (const auto* verb : verbs) {
+      names.push_back(verb->get_name());
+      found = verb->get_name() == word ? verb : found;
+    }
+    if (found == nullptr) {
+      usage_error("unknown command '" + shorten(word) + "'" + suggestion(word, names) + " See " +
+                  path + " --help");
+    }
+    path += " " + word;
+    parent = found;
+  }
+}
+
+const Verb* CommandLine::chosen() const {
+  for (const auto& verb : verbs_) {
+    if (verb.app->parsed()) {
+      return &verb;
+    }
+  }
+  return nullptr;
+}
+
+/// What the parser did not know: overrides where the verb takes them, else mistakes.
+void CommandLine::take_extras(const Verb& verb) {
+  Texts flags;
+  for (const auto* option : verb.app->get_options()) {
+    for (const auto& name : option->get_lnames()) {
+      flags.push_back("--" + name);
+    }
+  }
+  for (const auto& word : verb.app->remaining()) {
+    auto name = word.substr(0, word.find('='));
+    auto nearest = nearest_name(name, flags);
+    bool dotted = name.find('.') != std::string::npos;
+    bool is_override = verb.overrides != nullptr && word.rfind("--", 0) == 0 && name.size() > 2 &&
+                       name.size() < word.size() && (dotted || nearest.empty());
+    if (is_override) {
+      verb.overrides->push_back(word);
+      continue;
+    }
+    auto kind = word.rfind("-", 0) == 0 ? "unknown option '" : "unexpected argument '";
+    auto hint =
+        nearest.empty() || word.rfind("--", 0) != 0 ? "" : "; did you mean '" + nearest + "'?";
+    if (hint.empty() && dotted && verb.overrides != nullptr && word.rfind("--", 0) == 0) {
+      hint = "; overrides are written " + name + "=value";
+    }
+    usage_error(kind + shorten(word) + "'" + hint);
+  }
+}
+
+int CommandLine::run(const Texts& arguments) {
+  if (arguments.empty()) {
+    usage_error("a command is missing\n\n" + app_.help());
+  }
+  check_verb_names(arguments);
+  try {
+    app_.parse(Texts(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
+  } catch (const CLI::CallForHelp&) {
+    print_once(app_.help());
+    return static_cast<int>(ExitCode::kDone);
+  } catch (const CLI::CallForVersion&) {
+    return version_command();
+  } catch (const CLI::ParseError& error) {
+    usage_error(error.what());
+  }
+  const auto* verb = chosen();
+  take_extras(*verb);
+  return verb->run();
+}
+
+}  // namespace
+
+int run_command_line(const std::vector<std::string>& arguments) {
+  CommandLine command_line;
+  return command_line.run(arguments);
+}
+
+}  // namespace moesaic::trainer

@@ -1,0 +1,22 @@
+// Cross-entropy over a validation set, dropless, by all ranks together.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "trainer/data/validation_batches.h"
+#include "trainer/training_state.h"
+
+namespace moesaic::trainer {
+
+struct EvaluationResult {
+  double loss = 0.0;  ///< nats a counted target
+  int64_t num_targets = 0;
+};
+
+/// At most max_passes batches a rank; all of them when absent. Collective: every rank runs the same
+/// number of forward passes. Every rank returns the same.
+EvaluationResult evaluate_all(TrainingState& state, const ValidationBatches& batches,
+                              std::optional<int64_t> max_passes);
+
+}  // namespace moesaic::trainer

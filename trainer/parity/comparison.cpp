@@ -1,0 +1,89 @@
+#include "trainer/parity/comparison.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace moesaic::trainer {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// JSON has no infinity.
+double finite(double value) {
+  return std::isfinite(value) ? value : 1e300;
+}
+
+}  // namespace
+
+double Comparison::used() const {
+  if (!std::isfinite(difference)) {
+    return kInfinity;
+  }
+  if (difference == 0.0) {
+    return 0.0;
+  }
+  return bound > 0.0 ? difference / bound : kInfinity;
+}
+
+void Comparison::include(const std::string& entry, double entry_difference, double entry_bound) {
+  const Comparison candidate{quantity, entry, entry_difference, entry_bound, true};
+  if (!compared || candidate.used() > used()) {
+    *this = candidate;
+  }
+}
+
+double largest_difference(const at::Tensor& actual, const at::Tensor& reference) {
+  if (!actual.sizes().equals(reference.sizes())) {
+    return kInfinity;
+  }
+  if (actual.numel() == 0) {
+    return 0.0;
+  }
+  const auto difference =
+      (actual.to(at::kDouble) - reference.to(at::kDouble)).abs().max().item<double>();
+  return std::isfinite(difference) ? difference : kInfinity;
+}
+
+std::vector<std::string> gather_texts(const std::string& local, parallel::Communicator& world) {
+  auto length = at::full({1}, static_cast<int64_t>(local.size()), at::kLong);
+  auto lengths = at::empty({world.size()}, at::kLong);
+  world.all_gather(lengths, length)->wait();
+  const auto longest = std::max<int64_t>(lengths.max().item<int64_t>(), 1);
+  auto mine = at::zeros({longest}, at::kByte);
+  std::memcpy(mine.mutable_data_ptr(), local.data(), local.size());
+  auto all = at::empty({world.size() * longest}, at::kByte);
+  world.all_gather(all, mine)->wait();
+  std::vector<std::string> texts;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const auto* begin = static_cast<const char*>(all.const_data_ptr()) + rank * longest;
+    texts.emplace_back(begin, begin + lengths[rank].item<int64_t>());
+  }
+  return texts;
+}
+
+std::vector<Comparison> merge_over_ranks(const std::vector<Comparison>& local,
+                                         parallel::Communicator& world) {
+  auto list = nlohmann::json::array();
+  for (const auto& comparison : local) {
+    list.push_back(
+        {comparison.worst, finite(comparison.difference), comparison.bound, comparison.compared});
+  }
+  auto merged = local;
+  for (const auto& text : gather_texts(list.dump(), world)) {
+    const auto other = nlohmann::json::parse(text);
+    for (size_t i = 0; i < merged.size(); ++i) {
+      if (other[i][3].get<bool>()) {
+        merged[i].include(other[i][0].get<std::string>(), other[i][1].get<double>(),
+                          other[i][2].get<double>());
+      }
+    }
+  }
+  return merged;
+}
+
+}  // namespace moesaic::trainer
