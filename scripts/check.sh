@@ -2,7 +2,7 @@
 # Every gate that needs no build: form, names, arrows. scripts/test.sh and so CI run it first.
 # Prints one line a gate and what breaks it; exit 1 if any gate is broken.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 # Files of the project: tracked ones and new ones that git does not ignore; all without git.
 project_files() {
@@ -33,9 +33,13 @@ gate() {
     head -40 <<<"$found" | sed 's/^/    /'
   fi
 }
-# Prints the matches of a pattern that must not be there.
-# shellcheck disable=SC2086
-nowhere() { grep -nE "$1" ${*:2} /dev/null || [ $? = 1 ]; }
+# nowhere PATTERN LISTS...: prints the matches of a pattern that must not be there.
+nowhere() {
+  local pattern=$1
+  shift
+  # shellcheck disable=SC2048,SC2086  # the lists hold one word a file
+  grep -nE "$pattern" $* /dev/null || [ $? = 1 ]
+}
 
 # --- form ----------------------------------------------------------------------------
 long_files() {
@@ -74,9 +78,8 @@ file_names() {
   printf '%s\n' "${files[@]}" | grep -E '(^|/)(utils?|helpers?|common|misc|core)(/|\.)' |
     sed 's/$/: a name that says nothing/'
   printf '%s\n' "${files[@]}" | grep / | cut -d/ -f1 | sort -u |
-    grep -vE '^(kernels|parallel|moe|trainer|configs|scripts|tests|\..*)$' | sed 's/$/: a new top-level folder/'
-  select_files '^tests/(kernels|parallel|moe|trainer)/.*\.cpp$' | grep -vE '_test\.cpp$' |
-    sed 's/$/: a test ends in _test.cpp, what tests share lives in tests\/support/'
+    grep -vE '^(kernels|parallel|moe|trainer|configs|scripts|tests|\..*)$' |
+    sed 's/$/: a new top-level folder/'
   return 0
 }
 # Every source stands in the CMakeLists.txt of one of the folders above it, by its path from there.
@@ -85,7 +88,7 @@ unlisted_sources() {
   for file in $(select_files '\.(cpp|cu)$'); do
     folder=$(dirname "$file")
     while :; do
-      if grep -qsE "(^|[ (\"/])${file#"$folder"/}([ )\"]|$)" "$folder/CMakeLists.txt"; then break; fi
+      ! grep -qsE "(^|[ (\"/])${file#"$folder"/}([ )\"]|$)" "$folder/CMakeLists.txt" || break
       [ "$folder" != . ] || { echo "$file: in no CMakeLists.txt"; break; }
       folder=$(dirname "$folder")
     done
@@ -93,11 +96,18 @@ unlisted_sources() {
 }
 
 # --- what must not be there --------------------------------------------------------------
-no_pickles() { nowhere 'torch::(load|save|jit|pickle)|\btorch\.(load|save)\(|\bimport pickle' "$cpp_files" "$script_files"; }
+no_pickles() {
+  nowhere 'torch::(load|save|jit|pickle)' "$cpp_files"
+  nowhere '\btorch\.(load|save)\(|\bimport pickle' "$(select_files '\.py$')"
+}
 no_marks() { nowhere '\b(TO[D]O|FIX[M]E|XX[X])\b' "$source_files"; }
-no_places() { nowhere '[.][.]/shared|/work/(shared|wt|main)' "$source_files" "$(select_files '\.md$')"; }
+no_places() {
+  nowhere '[.][.]/shared|/work/(shared|wt|main)' "$source_files" "$(select_files '\.md$')"
+}
 no_hosts() { nowhere 'https?:/[/]|--index-[u]rl' "$script_files" "$build_files"; }
-no_silent_skips() { nowhere 'GTEST_SKIP\(\) *;|\bDISABLED_' "$(select_files '^tests/.*\.(cpp|h)$')"; }
+no_silent_skips() {
+  nowhere 'GTEST_SKIP\(\) *;|\bDISABLED_' "$(select_files '^tests/.*\.(cpp|h)$')"
+}
 no_large_files() {  # data and builds do not belong into git
   git ls-files -ci --exclude-standard 2>/dev/null
   git ls-files 2>/dev/null | while read -r file; do

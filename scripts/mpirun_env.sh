@@ -1,5 +1,5 @@
-# Sourced by what starts mpirun: `. scripts/mpirun_env.sh RANKS [GRACE_S]`. Sets the Open MPI variables
-# that this machine needs for that many ranks, and no others.
+# Sourced by what starts mpirun: `. scripts/mpirun_env.sh RANKS [GRACE_S]`. Sets the Open MPI
+# variables that this machine needs for that many ranks, and no others.
 #   GRACE_S  seconds that ranks get to save after mpirun itself gets SIGTERM or SIGINT. Open MPI's
 #            default is 1. It waits for them twice, also after a rank died, so keep it small.
 # shellcheck shell=bash
