@@ -101,7 +101,7 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   # shellcheck disable=SC2086  # one word a package
-  apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $missing >/dev/null
   missing=$(missing_packages | tr '\n' ' ')
   [ -z "$missing" ] || fail "still missing after the installation: $missing"
 }
