@@ -88,7 +88,7 @@ check() {
     }' $files
 }
 
-# A tree with one forbidden include at a time must fail and name it; the same tree without must pass.
+# A tree with one forbidden include at a time must fail and name it; the tree without must pass.
 self_test() {
   local tree failures=0 file include
   tree=$(mktemp -d)

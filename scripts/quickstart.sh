@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to a trained model: set-up, text, training on two ranks, evaluation, a sample.
 #   scripts/quickstart.sh [--section.key=value ...]     overrides of configs/shakespeare.yaml
-# Every command is printed before it runs, so that it can be typed again. The same call again resumes
-# the training where it ended; what is there is not made again.
+# Every command is printed before it runs, so that it can be typed again. The same call again
+# resumes the training where it ended; what is there is not made again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

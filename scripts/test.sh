@@ -40,7 +40,8 @@ for name in sorted(skipped - expected):
     print(f"test: {name} did not run, but can run here")
 for name in sorted(expected - skipped):
     print(f"test: {name} was expected to be skipped here, and was not")
-print(f"{num_passed} passed, {len(outcome) - num_passed - len(skipped)} failed, {len(skipped)} skipped")
+num_failed = len(outcome) - num_passed - len(skipped)
+print(f"{num_passed} passed, {num_failed} failed, {len(skipped)} skipped")
 sys.exit(skipped != expected)
 PYTHON
 exit $failed
