@@ -5,7 +5,8 @@
 # wheel's own libgomp by hand. Another LibTorch is used when CMAKE_PREFIX_PATH leads to one.
 find_path(MOESAIC_TORCH_INCLUDE ATen/ATen.h
   PATH_SUFFIXES include torch/include
-  PATHS ${CMAKE_PREFIX_PATH} ${MOESAIC_DEPS}/torch ${MOESAIC_DEPS} NO_DEFAULT_PATH)
+  PATHS ${CMAKE_PREFIX_PATH} ENV CMAKE_PREFIX_PATH ${MOESAIC_DEPS}/torch ${MOESAIC_DEPS}
+  NO_DEFAULT_PATH)
 if(NOT MOESAIC_TORCH_INCLUDE)
   message(FATAL_ERROR
     "LibTorch was not found in ${MOESAIC_DEPS}: run scripts/setup.sh, or set CMAKE_PREFIX_PATH")
@@ -17,7 +18,8 @@ file(STRINGS "${MOESAIC_TORCH_INCLUDE}/torch/headeronly/version.h" torch_version
 string(REGEX MATCHALL "[0-9]+" torch_version_numbers "${torch_version_lines}")
 string(REPLACE ";" "." MOESAIC_TORCH_VERSION "${torch_version_numbers}")
 if(MOESAIC_TORCH_VERSION VERSION_LESS 2.11)
-  message(FATAL_ERROR "LibTorch >= 2.11 is needed, found ${MOESAIC_TORCH_VERSION} in ${MOESAIC_TORCH_ROOT}")
+  message(FATAL_ERROR
+    "LibTorch >= 2.11 is needed, found ${MOESAIC_TORCH_VERSION} in ${MOESAIC_TORCH_ROOT}")
 endif()
 message(STATUS "LibTorch ${MOESAIC_TORCH_VERSION}: ${MOESAIC_TORCH_ROOT}")
 

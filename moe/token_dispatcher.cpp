@@ -84,8 +84,11 @@ at::Tensor TokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routi
 }
 
 AllToAllTokenDispatcher::AllToAllTokenDispatcher(parallel::CommunicatorPtr expert,
-                                                 int64_t num_experts, FaultInjection* fault)
-    : TokenDispatcher(fault), expert_(std::move(expert)), num_experts_(num_experts) {
+                                                 int64_t num_experts,
+                                                 std::shared_ptr<FaultInjection> fault)
+    : TokenDispatcher(fault),
+      expert_(parallel::inject_corruption(std::move(expert), fault)),
+      num_experts_(num_experts) {
   TORCH_CHECK(num_experts_ % expert_->size() == 0, "all-to-all dispatcher: ", num_experts_,
               " experts cannot be divided among ", expert_->size(), " ranks");
 }

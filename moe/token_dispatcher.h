@@ -29,7 +29,8 @@ struct Dispatched {
 class TokenDispatcher {
  public:
   /// fault: may be null; `drop_row` zeroes a row that the experts get.
-  explicit TokenDispatcher(parallel::FaultInjection* fault) : fault_(fault) {}
+  explicit TokenDispatcher(std::shared_ptr<parallel::FaultInjection> fault)
+      : fault_(std::move(fault)) {}
   virtual ~TokenDispatcher() = default;
   /// Rows in expert order; rows of an expert in token order. Differentiable in x_TD.
   virtual Dispatched dispatch(const at::Tensor& x_TD, const Routing& routing);
@@ -40,7 +41,7 @@ class TokenDispatcher {
  protected:
   at::Tensor with_fault(const at::Tensor& rows_RD) const;
 
-  parallel::FaultInjection* fault_;
+  std::shared_ptr<parallel::FaultInjection> fault_;
 };
 
 /// Expert parallelism (GShard, 2006.16668): experts [r e, (r+1) e) live on rank r of `expert`.
@@ -51,7 +52,7 @@ class TokenDispatcher {
 class AllToAllTokenDispatcher : public TokenDispatcher {
  public:
   AllToAllTokenDispatcher(parallel::CommunicatorPtr expert, int64_t num_experts,
-                          parallel::FaultInjection* fault);
+                          std::shared_ptr<parallel::FaultInjection> fault);
   Dispatched dispatch(const at::Tensor& x_TD, const Routing& routing) override;
   at::Tensor combine(const at::Tensor& y_RD, const Routing& routing,
                      const Dispatched& dispatched) override;

@@ -19,7 +19,7 @@ OperationPlan begin_plan(const Group& group, OperationKind kind) {
 
 [[noreturn]] void refuse(const Group& group, OperationKind kind, const std::string& what) {
   throw std::invalid_argument(std::string(to_string(kind)) + " of '" + group.name + "' on rank " +
-                              std::to_string(group.rank) + ": " + what);
+                              std::to_string(group.world_rank()) + ": " + what);
 }
 
 void check_tensor(const Group& group, OperationKind kind, const char* name, const at::Tensor& x) {

@@ -40,18 +40,18 @@ std::string CommunicationThread::error() const {
 }
 
 void CommunicationThread::issue(const OperationPtr& operation) {
-  if (observer_) {
-    operation->diagnose = [observer = observer_](const Operation& overdue) {
-      return observer->diagnose(overdue);
-    };
-    observer_->issued(*operation);
-  }
   {
     std::lock_guard lock(mutex_);
     if (stopping_ || !error_.empty()) {
       operation->fail("rank " + std::to_string(rank_) + ": " + operation->describe() +
                       " cannot start: " + (error_.empty() ? "the session is closed" : error_));
       return;
+    }
+    if (observer_) {
+      operation->diagnose = [observer = observer_](const Operation& overdue) {
+        return observer->diagnose(overdue);
+      };
+      observer_->issued(operation);
     }
     issued_.push_back(operation);
   }
@@ -78,7 +78,7 @@ bool CommunicationThread::take_issued() {
   for (const OperationPtr& operation : issued) {
     operation->start(*transport_);
     if (observer_) {
-      observer_->started(*operation);
+      observer_->started(operation);
     }
   }
   return !issued.empty();
@@ -95,7 +95,7 @@ bool CommunicationThread::advance_lane(std::deque<OperationPtr>& lane) {
   }
   while (!lane.empty() && lane.front()->finished()) {
     if (observer_) {
-      observer_->completed(*lane.front());
+      observer_->completed(lane.front());
     }
     lane.front()->complete();
     lane.pop_front();
@@ -112,15 +112,29 @@ bool CommunicationThread::advance_all() {
   return advanced;
 }
 
+/// Our headers must reach the peers before this process may end: both sides report a mismatch.
+void CommunicationThread::let_peers_see() {
+  constexpr int kRounds = 60;
+  for (int round = 0; round < kRounds; ++round) {
+    for (auto& [key, lane] : lanes_) {
+      for (const OperationPtr& operation : lane) {
+        try {
+          operation->poll_sends();
+        } catch (const CommunicationError&) {
+          // The first error is the one that is reported.
+        }
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
 void CommunicationThread::fail_all(const std::string& message) {
   std::vector<OperationPtr> operations;
   {
     std::lock_guard lock(mutex_);
     error_ = message;
     operations.swap(issued_);
-  }
-  if (observer_) {
-    observer_->failed(message);
   }
   for (auto& [key, lane] : lanes_) {
     operations.insert(operations.end(), lane.begin(), lane.end());
@@ -165,12 +179,13 @@ void CommunicationThread::run() {
         pause = std::min(2 * pause, kLongest);
       }
     }
-    if (!lanes_.empty()) {
-      throw CommunicationError("rank " + std::to_string(rank_) +
-                               ": communication ended with operations in flight: " +
-                               lanes_.begin()->second.front()->describe());
-    }
+    fail_all("rank " + std::to_string(rank_) + ": the session was closed before the end of the " +
+             "operation");
   } catch (const std::exception& error) {
+    if (observer_) {
+      observer_->failed(error.what());
+      let_peers_see();
+    }
     fail_all(error.what());
   }
 }

@@ -24,10 +24,10 @@ namespace moesaic::parallel {
 class OperationObserver {
  public:
   virtual ~OperationObserver() = default;
-  virtual void issued(Operation& operation) = 0;
-  virtual void started(const Operation& operation) = 0;
-  virtual void completed(const Operation& operation) = 0;
-  /// The first error of this rank. The works fail after the call returns.
+  virtual void issued(const OperationPtr& operation) = 0;
+  virtual void started(const OperationPtr& operation) = 0;
+  virtual void completed(const OperationPtr& operation) = 0;
+  /// The first error of this rank; the works fail a moment later, so that the peers see it too.
   virtual void failed(const std::string& message) = 0;
   /// What is known of the peers of an overdue operation. Any thread.
   virtual std::string diagnose(const Operation& operation) = 0;
@@ -70,6 +70,7 @@ class CommunicationThread {
   bool advance_all();
   bool advance_lane(std::deque<OperationPtr>& lane);
   void fail_all(const std::string& message);
+  void let_peers_see();
 
   const std::unique_ptr<Transport> transport_;
   const std::shared_ptr<Bell> bell_;

@@ -1,10 +1,12 @@
 // Ranks that exchange tensors. The one interface through which moesaic communicates.
 //
-// Back-ends: MPI (CPU tensors), threads of one process (tests). A call only *issues* the operation;
-// the returned Work is a future. Operations of one communicator complete in the order of their
-// issue. All ranks of a communicator issue the same operations in the same order; operation,
-// sequence number, size and type are compared between the peers before a result may be used, and a
-// mismatch throws CommunicationError on both sides.
+// Back-ends: MPI (CPU tensors; mpi_communicator.h), threads of one process (tests;
+// thread_communicator.h), one rank alone. A call only *issues* the operation; the returned Work is
+// a future. All ranks of a communicator issue the same collectives in the same order, and they
+// complete in that order; messages (send, recv) are ordered for each pair of ranks. Different
+// communicators do not wait for each other. Operation, sequence number, size, type, root and splits
+// are compared between the peers before a result may be used; a mismatch throws CommunicationError
+// on both sides, and nothing can be exchanged after it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,15 +30,17 @@ class CommunicationError : public std::runtime_error {
 class Work {
  public:
   virtual ~Work() = default;
-  /// Blocks until the output may be read. Throws CommunicationError when the communicator's timeout
-  /// passes first, or when the operation failed. May be called more than once.
+  /// Blocks until the output may be read and the input changed. Throws CommunicationError when the
+  /// communicator's timeout (from the issue on) passes first, or when the operation failed; under
+  /// MPI the watchdog then ends the process a few seconds later. May be called more than once.
   virtual void wait() = 0;
 };
 using WorkPtr = std::shared_ptr<Work>;
 
-/// Tensors are contiguous and must stay alive and untouched until wait() returns (the Work holds a
-/// reference). Sums run in rank order in max(float32, dtype): the same bits on every rank and every
-/// back-end. Not thread-safe: one caller at a time.
+/// Tensors are contiguous CPU tensors (else std::invalid_argument, before anything is sent) and
+/// stay untouched until wait() returns (the Work holds a reference). Every operation must be waited
+/// for before its communicator goes. Sums run in rank order in max(float32, dtype): the same bits
+/// on every rank and every back-end. Not thread-safe: one caller at a time.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -64,6 +68,7 @@ class Communicator {
   virtual WorkPtr all_to_all_v(const at::Tensor& output, const at::Tensor& input,
                                at::IntArrayRef output_splits, at::IntArrayRef input_splits) = 0;
   virtual WorkPtr broadcast(const at::Tensor& x, int root) = 0;
+  /// Completes when the peer has issued the matching recv. Own rank: std::invalid_argument.
   virtual WorkPtr send(const at::Tensor& x, int destination) = 0;
   virtual WorkPtr recv(const at::Tensor& x, int source) = 0;
   virtual WorkPtr barrier() = 0;

@@ -102,7 +102,7 @@ std::string Operation::describe() const {
                      " of '" + group_->name + "'";
   if (is_point_to_point()) {
     text += (plan_.kind == OperationKind::send ? " to rank " : " from rank ") +
-            std::to_string(plan_.peers.at(0));
+            std::to_string(group_->world_ranks[plan_.peers.at(0)]);
   }
   return text + " (" + std::to_string(plan_.bytes) + " bytes " + c10::toString(plan_.dtype) + ")";
 }
@@ -110,7 +110,7 @@ std::string Operation::describe() const {
 std::string Operation::describe_missing() const {
   std::string absent, unfinished;
   for (size_t i = 0; i < plan_.peers.size(); ++i) {
-    const std::string peer = std::to_string(plan_.peers[i]);
+    const std::string peer = std::to_string(group_->world_ranks[plan_.peers[i]]);
     if (!has_header_[i]) {
       absent += (absent.empty() ? "" : ", ") + peer;
     } else if (owed_[i] > 0) {
@@ -119,10 +119,9 @@ std::string Operation::describe_missing() const {
   }
   std::string text;
   if (!absent.empty()) {
-    text += "not issued by rank " + absent;
-  }
-  if (!unfinished.empty()) {
-    text += (text.empty() ? "" : "; ") + ("messages with rank " + unfinished + " unfinished");
+    text = "nothing heard from rank " + absent;
+  } else if (!unfinished.empty()) {
+    text = "messages with rank " + unfinished + " unfinished";
   }
   return text.empty() ? "waiting for earlier operations" : text;
 }
@@ -139,9 +138,9 @@ void Operation::wait() {
     throw CommunicationError(error_);
   }
   lock.unlock();
-  std::string message = "rank " + std::to_string(group_->rank) + " of '" + group_->name +
-                        "': " + describe() + " did not complete within " +
-                        std::to_string(timeout_s_) + " s: " + describe_missing();
+  std::string message = "rank " + std::to_string(group_->world_rank()) + ": " + describe() +
+                        " did not complete within " + c10::str(timeout_s_) +
+                        " s: " + describe_missing();
   if (diagnose) {
     message += "\n" + diagnose(*this);
   }
@@ -177,7 +176,7 @@ OperationHeader Operation::header_for(int peer) const {
     header.rows_from_peer = plan_.output_rows[peer];
   }
   header.root = plan_.root;
-  header.rank = group_->rank;
+  header.rank = group_->world_rank();
   return header;
 }
 
@@ -233,23 +232,21 @@ void Operation::post_receives(Transport& transport, int stage) {
   }
 }
 
-bool Operation::poll(std::vector<Pending>& pending) {
-  const size_t before = pending.size();
-  std::erase_if(pending, [](Pending& entry) { return entry.request->done(); });
-  return pending.size() != before;
+bool Operation::poll_sends() {
+  return std::erase_if(pending_sends_, [](Pending& entry) { return entry.request->done(); }) > 0;
 }
 
 void Operation::check_header(int i) {
   const std::string differences = compare_headers(sent_headers_[i], received_headers_[i]);
   if (!differences.empty()) {
-    throw CommunicationError("rank " + std::to_string(group_->rank) + ": " + describe() + ": " +
-                             differences);
+    throw CommunicationError("rank " + std::to_string(group_->world_rank()) + ": " + describe() +
+                             ": " + differences);
   }
   has_header_[i] = true;
 }
 
 bool Operation::advance(Transport& transport, int last_stage) {
-  bool advanced = poll(pending_sends_);
+  bool advanced = poll_sends();
   const int num_stages = static_cast<int>(plan_.stages.size());
   while (!finished()) {
     auto& pending = stage_ < 0 ? pending_headers_ : pending_payload_[stage_];

@@ -43,6 +43,8 @@ struct Group {
   int rank = 0;
   std::vector<int> world_ranks;
   int size() const { return static_cast<int>(world_ranks.size()); }
+  /// Of this rank. All messages name world ranks.
+  int world_rank() const { return world_ranks[rank]; }
 };
 
 /// peer: rank in the group.
@@ -85,7 +87,7 @@ struct OperationHeader {
   int64_t rows_to_peer = 0;
   int64_t rows_from_peer = 0;
   int32_t root = -1;
-  int32_t rank = 0;  // of the sender, in the group
+  int32_t rank = 0;  // of the sender, in the world
 };
 
 /// Empty when the two fit, else a sentence with both values of every difference.
@@ -109,12 +111,12 @@ class Operation : public Work {
   Clock::time_point issued_at() const { return issued_at_; }
   /// "all_reduce_sum #12 of 'world' (4000 bytes Float)"
   std::string describe() const;
-  /// What is missing, by rank: "rank 2 has not issued it".
+  /// What is missing, by rank: "nothing heard from rank 2".
   std::string describe_missing() const;
   /// Adds to the message of a deadline: what is known about the peers. Set before issuing.
   std::function<std::string(const Operation&)> diagnose;
-  /// Slot in the operation ring; -1 without one. Owned by the communication thread.
-  int64_t ring_slot = -1;
+  /// Number in the operation ring; 0 without one. Set before issuing.
+  int64_t ring_number = 0;
 
   // --- for the communication thread -------------------------------------------------------------
   /// Posts the headers and the sends of the first stage.
@@ -125,6 +127,8 @@ class Operation : public Work {
   /// -1: headers; then the index of the posted stage; size of the plan when all is done.
   int stage() const { return stage_; }
   bool finished() const { return stage_ == static_cast<int>(plan_.stages.size()); }
+  /// Gives sends that are under way another push. Throws CommunicationError.
+  bool poll_sends();
   void complete();
   void fail(const std::string& message);
 
@@ -143,7 +147,6 @@ class Operation : public Work {
   void post_sends(Transport& transport, int stage);
   void post_receives(Transport& transport, int stage);
   void post(Transport& transport, const Message& message, Role role, bool is_send, int stage);
-  bool poll(std::vector<Pending>& pending);
   void check_header(int peer_index);
 
   const std::shared_ptr<const Group> group_;

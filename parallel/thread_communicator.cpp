@@ -8,9 +8,17 @@
 
 namespace moesaic::parallel {
 
-/// A queue of messages for each (source, destination, tag). Sends are buffered.
+/// For each (source, destination, tag) a queue of messages that wait for a receive, or of receives
+/// that wait for a message; both are matched in order. Sends are buffered.
 class ThreadWorld::Mailboxes {
  public:
+  struct Receive {
+    void* data;
+    int64_t bytes;
+    bool arrived = false;
+    int64_t arrived_bytes = 0;
+  };
+
   explicit Mailboxes(int size) : boxes_(size) {
     for (Box& box : boxes_) {
       box.bell = std::make_shared<Bell>();
@@ -21,38 +29,47 @@ class ThreadWorld::Mailboxes {
   std::shared_ptr<Bell> bell(int rank) { return boxes_[rank].bell; }
 
   void deliver(int source, int destination, int64_t tag, const void* data, int64_t bytes) {
-    const char* begin = static_cast<const char*>(data);
-    std::vector<char> message(begin, begin + bytes);
     Box& box = boxes_[destination];
     {
       std::lock_guard lock(box.mutex);
-      box.messages[{source, tag}].push_back(std::move(message));
+      Queue& queue = box.queues[{source, tag}];
+      if (queue.receives.empty()) {
+        const char* begin = static_cast<const char*>(data);
+        queue.messages.emplace_back(begin, begin + bytes);
+      } else {
+        hand_over(*queue.receives.front(), data, bytes);
+        queue.receives.pop_front();
+      }
     }
     box.bell->ring();
   }
 
-  bool take(int source, int destination, int64_t tag, void* data, int64_t bytes) {
+  std::shared_ptr<Receive> post(int source, int destination, int64_t tag, void* data,
+                                int64_t bytes) {
+    auto receive = std::make_shared<Receive>(Receive{.data = data, .bytes = bytes});
     Box& box = boxes_[destination];
-    std::vector<char> message;
-    {
-      std::lock_guard lock(box.mutex);
-      const auto found = box.messages.find({source, tag});
-      if (found == box.messages.end() || found->second.empty()) {
-        return false;
-      }
-      message = std::move(found->second.front());
-      found->second.pop_front();
+    std::lock_guard lock(box.mutex);
+    Queue& queue = box.queues[{source, tag}];
+    if (queue.messages.empty()) {
+      queue.receives.push_back(receive);
+    } else {
+      hand_over(*receive, queue.messages.front().data(),
+                static_cast<int64_t>(queue.messages.front().size()));
+      queue.messages.pop_front();
     }
-    if (static_cast<int64_t>(message.size()) != bytes) {
-      throw CommunicationError("rank " + std::to_string(destination) + ": a message of " +
-                               std::to_string(message.size()) + " bytes came from rank " +
-                               std::to_string(source) + " where " + std::to_string(bytes) +
-                               " were expected");
-    }
-    if (bytes > 0) {
-      std::memcpy(data, message.data(), bytes);
-    }
-    return true;
+    return receive;
+  }
+
+  bool arrived(int destination, const Receive& receive) {
+    std::lock_guard lock(boxes_[destination].mutex);
+    return receive.arrived;
+  }
+
+  /// The buffer of a receive that has not arrived is about to go.
+  void withdraw(int source, int destination, int64_t tag, const std::shared_ptr<Receive>& receive) {
+    Box& box = boxes_[destination];
+    std::lock_guard lock(box.mutex);
+    std::erase(box.queues[{source, tag}].receives, receive);
   }
 
   void fail(const std::string& failure) {
@@ -73,11 +90,24 @@ class ThreadWorld::Mailboxes {
   }
 
  private:
+  struct Queue {
+    std::deque<std::vector<char>> messages;
+    std::deque<std::shared_ptr<Receive>> receives;
+  };
   struct Box {
     std::mutex mutex;
-    std::map<std::pair<int, int64_t>, std::deque<std::vector<char>>> messages;
+    std::map<std::pair<int, int64_t>, Queue> queues;
     std::shared_ptr<Bell> bell;
   };
+
+  static void hand_over(Receive& receive, const void* data, int64_t bytes) {
+    receive.arrived = true;
+    receive.arrived_bytes = bytes;
+    if (bytes == receive.bytes && bytes > 0) {
+      std::memcpy(receive.data, data, bytes);
+    }
+  }
+
   std::vector<Box> boxes_;
   std::mutex mutex_;
   std::string failure_;
@@ -85,22 +115,33 @@ class ThreadWorld::Mailboxes {
 
 class ThreadWorld::MailRequest : public Request {
  public:
-  MailRequest(Mailboxes& mailboxes, int source, int destination, int64_t tag, void* data,
-              int64_t bytes)
-      : mailboxes_(mailboxes),
+  MailRequest(std::shared_ptr<Mailboxes> mailboxes, int source, int destination, int64_t tag,
+              void* data, int64_t bytes)
+      : mailboxes_(std::move(mailboxes)),
         source_(source),
         destination_(destination),
         tag_(tag),
-        data_(data),
-        bytes_(bytes) {}
-  bool done() override { return mailboxes_.take(source_, destination_, tag_, data_, bytes_); }
+        receive_(mailboxes_->post(source, destination, tag, data, bytes)) {}
+  ~MailRequest() override { mailboxes_->withdraw(source_, destination_, tag_, receive_); }
+
+  bool done() override {
+    if (!mailboxes_->arrived(destination_, *receive_)) {
+      return false;
+    }
+    if (receive_->arrived_bytes != receive_->bytes) {
+      throw CommunicationError("rank " + std::to_string(destination_) + ": a message of " +
+                               std::to_string(receive_->arrived_bytes) + " bytes came from rank " +
+                               std::to_string(source_) + " where " +
+                               std::to_string(receive_->bytes) + " were expected");
+    }
+    return true;
+  }
 
  private:
-  Mailboxes& mailboxes_;
+  const std::shared_ptr<Mailboxes> mailboxes_;
   const int source_, destination_;
   const int64_t tag_;
-  void* const data_;
-  const int64_t bytes_;
+  const std::shared_ptr<Mailboxes::Receive> receive_;
 };
 
 namespace {
@@ -124,7 +165,7 @@ class ThreadWorld::MailTransport : public Transport {
     return std::make_unique<DeliveredRequest>();
   }
   RequestPtr receive(int source, int64_t tag, void* data, int64_t bytes) override {
-    return std::make_unique<MailRequest>(*mailboxes_, source, rank_, tag, data, bytes);
+    return std::make_unique<MailRequest>(mailboxes_, source, rank_, tag, data, bytes);
   }
   bool needs_polling() const override { return false; }
   std::string failure() override { return mailboxes_->failure(); }

@@ -51,7 +51,7 @@ def read_tokens(prefix):
 
 
 def load(folder):
-    """The model in float32. Ends with 1 when a weight is missing, unexpected or of another shape."""
+    """The model in float32; ends with 1 when a weight is missing, unexpected or mismatched."""
     model, info = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True)
     wrong = {what: names for what, names in info.items() if names}

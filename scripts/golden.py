@@ -6,13 +6,12 @@
 
 The check takes config.json, moe.yaml, model.safetensors and the batch from the folder; all else is
 computed here and compared. Exit 0: all within the noise stated below, 1: not, 77: no transformers.
-Needs `scripts/setup.sh --python`. Capacity, dropping, the switch formula and the z-loss follow
-the definitions of tests/golden/README.md in plain PyTorch, by a hook on the routers of the Hugging Face model.
+Needs `scripts/setup.sh --python`. Capacity, dropping, the switch formula and the z-loss are plain
+PyTorch on top of the Hugging Face model, by a hook on its routers.
 """
 
 import argparse
 import dataclasses
-import json
 import math
 import pathlib
 import sys
@@ -195,6 +194,8 @@ def difference(kind, ours, reference):
         raise ValueError(f"shape {tuple(ours.shape)}, the reference has {tuple(reference.shape)}")
     delta = (ours.double() - reference.double()).abs()
     largest = reference.double().abs().max().item()
+    if not ours.isfinite().all():
+        return math.inf
     if kind == "final":
         return delta.square().mean().sqrt().item()
     if kind == "gradients":
@@ -211,7 +212,8 @@ class Report:
     def line(self, what, worst, bound, where=""):
         good = worst <= bound
         self.good = self.good and good
-        print(f"  {what:<20} {worst:9.2e}  (at most {bound:.1e})  {'ok' if good else 'WRONG'} {where}")
+        verdict = "ok" if good else "WRONG"
+        print(f"  {what:<20} {worst:9.2e}  (at most {bound:.1e})  {verdict} {where}")
 
     def tensors(self, kind, ours, reference):
         """One line for the worst tensor of a file; both sides must have the same names."""
@@ -262,8 +264,8 @@ CASES = {
     "olmoe": ({}, None),
     "olmoe_gqa_clip": (
         dict(num_key_value_heads=2, clip_qkv=0.5, intermediate_size=16, num_experts=6,
-             num_experts_per_tok=2, norm_topk_prob=True, rms_norm_eps=1e-6, tie_word_embeddings=True,
-             router_aux_loss_coef=0.02,
+             num_experts_per_tok=2, norm_topk_prob=True, rms_norm_eps=1e-6,
+             tie_word_embeddings=True, router_aux_loss_coef=0.02,
              rope_parameters={"rope_theta": 500000.0, "rope_type": "default"}), None),
     "olmoe_switch": ({}, moe_section("sequence", 0.01, 0.001, None, "position")),
     "olmoe_capacity_position": ({}, moe_section("sequence", 0.01, 0.001, 1.0, "position")),

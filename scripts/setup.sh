@@ -12,8 +12,8 @@ usage: scripts/setup.sh [options]
   --no-build      stop before the build
   --no-packages   take the system packages as they are
   --tests         also what scripts/test.sh needs: clang-format 14, the test binaries
-  --cuda          also the CUDA libraries that a CUDA binary needs to start   (3.0 GB, 2.1 GB to load)
-  --python        also .deps/venv: transformers for the checks against it    (--cuda and 0.3 GB)
+  --cuda          also the CUDA libraries that a CUDA binary needs to start (3.2 GB)
+  --python        also .deps/venv: transformers, for the checks against it (--cuda and 0.4 GB)
 TEXT
 }
 
@@ -101,7 +101,7 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   # shellcheck disable=SC2086  # one word a package
-  apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $missing >/dev/null
   missing=$(missing_packages | tr '\n' ' ')
   [ -z "$missing" ] || fail "still missing after the installation: $missing"
 }
@@ -137,8 +137,8 @@ wants_wheels() {
 
 # The interpreter may be of any version: the wheel is opened for its libraries. pip wants every
 # platform tag by name when it downloads for another interpreter: glibc 2.17 to 2.28.
-readonly wheel_platforms=(--platform manylinux2014_x86_64
-  $(printf -- '--platform manylinux_2_%s_x86_64 ' {17..28}))
+wheel_platforms=(--platform manylinux2014_x86_64)
+for glibc in {17..28}; do wheel_platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
 install_wheel() {
   local pin=$1 name=${1%%==*}
   say "downloading $pin"
@@ -182,8 +182,8 @@ install_python() {
   local line
   [ ! -f .deps/venv/complete ] || { say ".deps/venv: there"; return; }
   python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
-    fail "--python needs Python 3.11 ($(python3 --version) is here). With another one: pip install" \
-      "torch==2.14.1 ${python_pins[*]} in an environment of your own, and run the scripts with it"
+    fail "--python needs Python 3.11, here is $(python3 --version). With another: pip install" \
+      "torch==2.14.1 ${python_pins[*]} in an environment of yours, and run the scripts with it"
   say "making .deps/venv"
   rm -rf .deps/venv
   python3 -m venv .deps/venv

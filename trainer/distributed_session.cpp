@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "parallel/mpi_communicator.h"
 #include "parallel/thread_communicator.h"
 #include "trainer/exit_code.h"
 #include "trainer/launch.h"
@@ -13,17 +14,20 @@
 
 namespace moesaic::trainer {
 
-struct DistributedSession::Backend {};
-
 DistributedSession::DistributedSession(const parallel::ParallelOptions& parallel,
                                        const TrainerOptions& trainer)
     : parallel_(parallel) {
   at::set_num_threads(num_threads(trainer));
   install_stop_signal_handlers();
-  world_ = parallel::make_single_communicator();
+  if (!parallel::is_launched_by_mpi()) {
+    world_ = parallel::make_single_communicator();
+    return;
+  }
+  mpi_ = std::make_unique<parallel::MpiSession>();
+  parallel::CommunicationOptions options;
+  options.timeout_s = parallel.timeout_s;
+  world_ = parallel::make_mpi_communicator(*mpi_, options);
 }
-
-DistributedSession::~DistributedSession() = default;
 
 parallel::DeviceMesh DistributedSession::make_mesh() const {
   const int size = world_->size();

@@ -5,6 +5,7 @@
 
 #include "parallel/communicator.h"
 #include "parallel/device_mesh.h"
+#include "parallel/mpi_session.h"
 #include "parallel/parallel_options.h"
 #include "trainer/trainer_options.h"
 
@@ -15,7 +16,6 @@ class DistributedSession {
   /// Sets threads, installs the signal handlers, then starts MPI if there is a launcher. Every rank
   /// of the job constructs it once. Throws CommunicationError.
   DistributedSession(const parallel::ParallelOptions& parallel, const TrainerOptions& trainer);
-  ~DistributedSession();
 
   const parallel::CommunicatorPtr& world() const { return world_; }
   /// expert_data x expert ranks. Collective. Throws ExitError(kConfiguration) when parallel.expert
@@ -24,8 +24,7 @@ class DistributedSession {
 
  private:
   parallel::ParallelOptions parallel_;
-  struct Backend;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<parallel::MpiSession> mpi_;  // null: one rank alone
   parallel::CommunicatorPtr world_;
 };
 

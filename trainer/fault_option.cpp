@@ -25,7 +25,7 @@ constexpr std::array<std::pair<std::string_view, FaultInjection::Kind>, 6> kFaul
 
 }  // namespace
 
-std::unique_ptr<FaultInjection> make_fault_injection(const std::optional<std::string>& fault,
+std::shared_ptr<FaultInjection> make_fault_injection(const std::optional<std::string>& fault,
                                                      const parallel::Communicator& world) {
   if (!fault) {
     return nullptr;
@@ -42,7 +42,7 @@ std::unique_ptr<FaultInjection> make_fault_injection(const std::optional<std::st
                                   "this one has one rank: nothing to hit",
                                   *fault));
     }
-    auto injection = std::make_unique<FaultInjection>();
+    auto injection = std::make_shared<FaultInjection>();
     injection->kind = kind;
     injection->active = world.rank() == world.size() - 1;
     return injection;

@@ -12,7 +12,7 @@ namespace moesaic::trainer {
 
 /// Null when no fault is asked for. Throws ExitError(kConfiguration) for an unknown kind, and for a
 /// world of one rank, which a fault never touches.
-std::unique_ptr<parallel::FaultInjection> make_fault_injection(
+std::shared_ptr<parallel::FaultInjection> make_fault_injection(
     const std::optional<std::string>& fault, const parallel::Communicator& world);
 
 /// A fault that has hit nothing proves nothing: throws ExitError(kConfiguration) on every rank when

@@ -81,7 +81,7 @@ int parity_command(const ParityArguments& arguments) {
       config.trainer.precision.parameter == ParameterType::kFloat64 ? at::kDouble : at::kFloat;
   options.force_balance = config.debug.force_balance;
 
-  ParityRun run(golden, mesh, options, fault.get());
+  ParityRun run(golden, mesh, options, fault);
   const auto comparisons = run.run();
   check_fault_was_hit(fault.get(), *session.world());
   const bool equal = std::all_of(comparisons.begin(), comparisons.end(),

@@ -54,7 +54,7 @@ Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool al
   }
   fault_ = make_fault_injection(config_.debug.fault, world);
   open_data();
-  state_ = std::make_unique<TrainingState>(mesh_, training_options(config_), fault_.get());
+  state_ = std::make_unique<TrainingState>(mesh_, training_options(config_), fault_);
   lr_schedule_ = std::make_unique<LrSchedule>(config_.lr_schedule, config_.optimizer.lr,
                                               config_.trainer.max_steps);
   resume(allow_config_change);

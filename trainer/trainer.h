@@ -45,7 +45,7 @@ class Trainer {
   std::filesystem::path run_dir_;
   std::unique_ptr<RunLock> lock_;  // rank 0
   std::unique_ptr<RunLog> log_;
-  std::unique_ptr<parallel::FaultInjection> fault_;
+  std::shared_ptr<parallel::FaultInjection> fault_;
   std::unique_ptr<TrainingState> state_;
   std::unique_ptr<DataLoader> loader_;
   std::unique_ptr<ValidationBatches> validation_;  // null without validation data

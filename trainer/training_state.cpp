@@ -11,8 +11,8 @@
 namespace moesaic::trainer {
 
 TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOptions& options,
-                             parallel::FaultInjection* fault)
-    : mesh_(mesh), options_(options), fault_(fault) {
+                             std::shared_ptr<parallel::FaultInjection> fault)
+    : mesh_(mesh), options_(options), fault_(std::move(fault)) {
   const auto& model = options_.model;
   model_ = moe::build_olmoe(model, {.mesh = mesh_,
                                     .moe = options_.moe,
@@ -22,10 +22,10 @@ TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOpt
                                     .fault = fault_});
   auxiliary_ = std::make_unique<moe::AuxiliaryLosses>(options_.moe, model.num_hidden_layers,
                                                       model.num_experts, model.num_experts_per_tok,
-                                                      mesh_.group("data"), fault_);
+                                                      mesh_.group("data"), fault_.get());
   statistics_ =
       std::make_unique<moe::RoutingStatistics>(model.num_hidden_layers, model.num_experts);
-  reducer_ = std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_);
+  reducer_ = std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_.get());
   optimizer_ = std::make_unique<AdamW>(store(), options_.optimizer);
 }
 

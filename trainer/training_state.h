@@ -43,7 +43,7 @@ class TrainingState {
   /// Builds model, store, reducer and optimiser. Collective over the mesh, which must outlive this.
   /// fault: may be null.
   TrainingState(const parallel::DeviceMesh& mesh, const TrainingOptions& options,
-                parallel::FaultInjection* fault);
+                std::shared_ptr<parallel::FaultInjection> fault);
 
   /// One optimiser step on this rank's micro-batches of a global batch of the given shape.
   /// Collective; every data rank brings the same number of micro-batches. A step whose loss or norm
@@ -72,7 +72,7 @@ class TrainingState {
 
   const parallel::DeviceMesh& mesh_;
   TrainingOptions options_;
-  parallel::FaultInjection* fault_;
+  std::shared_ptr<parallel::FaultInjection> fault_;
   std::unique_ptr<moe::LanguageModel> model_;
   std::unique_ptr<moe::AuxiliaryLosses> auxiliary_;
   std::unique_ptr<moe::RoutingStatistics> statistics_;

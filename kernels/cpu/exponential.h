@@ -1,17 +1,24 @@
 // exp for loops that must vectorise: no branch, no call, no table.
 //
 // Cody and Waite reduction to [-ln2/2, ln2/2], then the polynomial of Cephes' expf. Error below
-// 2 ulp; below -87.33 (where float32 turns subnormal) zero, above 88.72 infinity, NaN stays NaN.
+// 2 ulp of normal numbers; subnormal, zero and infinite where std::exp is; NaN stays NaN.
 #pragma once
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 namespace moesaic::kernels::cpu {
 
 inline float exponential(float x) {
+  // To [-104, 104], beyond which the result is zero or infinity anyway; NaN passes. In integers:
+  // GCC does not vectorise a choice that hangs on a comparison of floats, which could trap.
+  constexpr int32_t kLimit = std::bit_cast<int32_t>(104.0f);
+  constexpr int32_t kInfinity = 0x7f800000;
+  const auto bits = std::bit_cast<int32_t>(x);
+  const int32_t size = bits & 0x7fffffff;
+  const int32_t clamped = (size > kLimit) & (size <= kInfinity) ? kLimit : size;
+  x = std::bit_cast<float>((bits ^ size) | clamped);
   constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const float shifted = x * 1.44269504088896341f + kShift;
   const float power = shifted - kShift;
@@ -23,14 +30,12 @@ inline float exponential(float x) {
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
-  // 2^power by its bits, in two factors: power reaches 128.
+  // 2^power by its bits, in two factors: power runs from -150 to 150.
   const int32_t exponent = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kShift);
   const int32_t half = exponent >> 1;
   const float scale = std::bit_cast<float>(static_cast<uint32_t>(half + 127) << 23);
   const float rest = std::bit_cast<float>(static_cast<uint32_t>(exponent - half + 127) << 23);
-  y = y * scale * rest;
-  y = x < -87.33654f ? 0.0f : y;
-  return x > 88.72283f ? std::numeric_limits<float>::infinity() : y;
+  return y * scale * rest;
 }
 
 inline double exponential(double x) {

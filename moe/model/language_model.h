@@ -25,7 +25,7 @@ struct ModelBuild {
   at::ScalarType dtype = at::kFloat;
   uint64_t seed = 0;           ///< of the initial weights and of force_balance
   bool force_balance = false;  ///< debug.force_balance
-  parallel::FaultInjection* fault = nullptr;
+  std::shared_ptr<parallel::FaultInjection> fault;  ///< may be null
 };
 
 class LanguageModel {

@@ -183,7 +183,7 @@ TEST(ThreadCommunicatorFailure, DeadlineNamesTheAbsentRank) {
         }
       },
       /*timeout_s=*/0.5);
-  EXPECT_THAT(errors[0] + errors[2], HasSubstr("not issued by rank 1"));
+  EXPECT_THAT(errors[0] + errors[2], HasSubstr("nothing heard from rank 1"));
 }
 
 TEST(ThreadCommunicatorFailure, NothingWorksAfterAnError) {

@@ -13,7 +13,7 @@ namespace moesaic::trainer {
 /// The worst entry of one quantity.
 struct Comparison {
   std::string quantity;     ///< "gradients", "logits", ...
-  std::string worst;        ///< the tensor, layer or step that is furthest from its bound
+  std::string worst = {};   ///< the tensor, layer or step that is furthest from its bound
   double difference = 0.0;  ///< of that entry
   double bound = 0.0;       ///< of that entry
   bool compared = false;    ///< false: the reference has no such entry

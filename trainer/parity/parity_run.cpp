@@ -48,7 +48,7 @@ void include_scalar(std::vector<Comparison>& comparisons, const std::string& nam
 }  // namespace
 
 ParityRun::ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
-                     const ParityOptions& options, parallel::FaultInjection* fault)
+                     const ParityOptions& options, std::shared_ptr<parallel::FaultInjection> fault)
     : golden_(golden), mesh_(mesh) {
   const auto input_ids_BS = golden_.find("input_ids");
   const auto targets_BS = shifted_targets(golden_.find("labels"));

@@ -25,7 +25,7 @@ class ParityRun {
   /// case's balance scope needs one micro-batch a rank and gets more; kBadFile when the weights of
   /// the case do not fit its config.
   ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
-            const ParityOptions& options, parallel::FaultInjection* fault);
+            const ParityOptions& options, std::shared_ptr<parallel::FaultInjection> fault);
 
   /// Bounds of the comparison (issue: parity): logits, loss, auxiliary and z value and norm within
   /// 1e-5 * max(1, largest reference); gradients within 2e-5 of the tensor's largest, exactly zero
