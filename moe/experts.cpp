@@ -4,6 +4,10 @@
 
 namespace moesaic::moe {
 
+ExpertRange expert_range(int64_t rank, int64_t num_ranks, int64_t num_experts) {
+  return {rank * num_experts / num_ranks, (rank + 1) * num_experts / num_ranks};
+}
+
 std::vector<DeclaredParameter> Experts::declare(const std::string& prefix,
                                                 const std::string& hub_prefix) {
   const int64_t num_experts = options_.num_local_experts;

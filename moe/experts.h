@@ -12,6 +12,14 @@
 
 namespace moesaic::moe {
 
+/// Experts [begin, end) of one rank of `num_ranks`: contiguous, sizes differ by at most one.
+struct ExpertRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+ExpertRange expert_range(int64_t rank, int64_t num_ranks, int64_t num_experts);
+
 struct ExpertsOptions {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 
+#include "moe/experts.h"
 #include "parallel/collectives.h"
 
 namespace moesaic::moe {
@@ -87,28 +88,31 @@ AllToAllTokenDispatcher::AllToAllTokenDispatcher(parallel::CommunicatorPtr exper
                                                  int64_t num_experts,
                                                  std::shared_ptr<FaultInjection> fault)
     : TokenDispatcher(fault),
-      expert_(parallel::inject_corruption(std::move(expert), fault)),
-      num_experts_(num_experts) {
-  TORCH_CHECK(num_experts_ % expert_->size() == 0, "all-to-all dispatcher: ", num_experts_,
-              " experts cannot be divided among ", expert_->size(), " ranks");
+      expert_(parallel::inject_corruption(std::move(expert), fault)) {
+  TORCH_CHECK(num_experts >= expert_->size(), "all-to-all dispatcher: ", num_experts,
+              " experts are too few for ", expert_->size(), " expert ranks");
+  for (int rank = 0; rank < expert_->size(); ++rank) {
+    num_experts_W_.push_back(expert_range(rank, expert_->size(), num_experts).size());
+  }
 }
 
 at::Tensor AllToAllTokenDispatcher::exchange_counts(const at::Tensor& num_rows_E) {
   const int64_t num_ranks = expert_->size();
-  const int64_t num_local_experts = num_experts_ / num_ranks;
-  const std::vector<int64_t> splits(num_ranks, num_local_experts);
-  auto received = at::empty_like(num_rows_E);
-  expert_->all_to_all_v(received, num_rows_E.contiguous(), splits, splits)->wait();
+  const int64_t num_local_experts = num_experts_W_[expert_->rank()];
+  const std::vector<int64_t> received_splits(num_ranks, num_local_experts);
+  auto received = at::empty({num_ranks * num_local_experts}, at::kLong);
+  expert_->all_to_all_v(received, num_rows_E.contiguous(), received_splits, num_experts_W_)->wait();
   return received.view({num_ranks, num_local_experts});
 }
 
 Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routing& routing) {
-  const int64_t num_ranks = expert_->size();
   const auto& num_rows_E = routing.plan.num_rows_E;
   const auto received_We = exchange_counts(num_rows_E);
 
   Dispatched dispatched;
-  dispatched.sent_W = to_vector(num_rows_E.view({num_ranks, -1}).sum(1));
+  for (const auto& rows_of_rank : num_rows_E.split_with_sizes(num_experts_W_)) {
+    dispatched.sent_W.push_back(rows_of_rank.sum().item<int64_t>());
+  }
   dispatched.received_W = to_vector(received_We.sum(1));
   dispatched.arrival = expert_major(received_We);
   dispatched.num_rows_e = received_We.sum(0);

@@ -44,7 +44,7 @@ class TokenDispatcher {
   std::shared_ptr<parallel::FaultInjection> fault_;
 };
 
-/// Expert parallelism (GShard, 2006.16668): experts [r e, (r+1) e) live on rank r of `expert`.
+/// Expert parallelism (GShard, 2006.16668): rank r of `expert` owns expert_range(r, W, E).
 /// Rows of an expert are ordered by source rank, then by token.
 /// Collective over `expert`: every rank calls dispatch and combine for every layer and micro-batch,
 /// also without tokens. Cost, forward: two exchanges of rows (K D elements a token each) and one of
@@ -61,7 +61,7 @@ class AllToAllTokenDispatcher : public TokenDispatcher {
   at::Tensor exchange_counts(const at::Tensor& num_rows_E);
 
   parallel::CommunicatorPtr expert_;
-  int64_t num_experts_;
+  std::vector<int64_t> num_experts_W_;  // experts of each rank
 };
 
 }  // namespace moesaic::moe

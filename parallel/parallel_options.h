@@ -13,8 +13,8 @@ struct ParallelOptions {
   template <typename Visitor>
   void describe(Visitor& visitor) {
     visitor.option("expert", expert,
-                   {.help = "Ranks that share the experts of a layer; divides the world size and "
-                            "model.num_experts.",
+                   {.help = "Ranks that share the experts of a layer; divides the world size; "
+                            "each has at least one.",
                     .minimum = 1,
                     .may_change_on_resume = true});
     visitor.option(

@@ -1,10 +1,38 @@
+// moesaic eval: cross-entropy of a checkpoint on token files, in nats a token.
+#include <fmt/format.h>
+
 #include "trainer/commands.h"
+#include "trainer/config/read_config.h"
+#include "trainer/data/token_windows.h"
+#include "trainer/data/validation_batches.h"
+#include "trainer/distributed_session.h"
+#include "trainer/evaluation.h"
 #include "trainer/exit_code.h"
+#include "trainer/launch.h"
+#include "trainer/model_checkpoint.h"
 
 namespace moesaic::trainer {
 
-int eval_command(const EvalArguments&) {
-  throw ExitError(ExitCode::kUsage, "the command 'eval' is not in this build");
+int eval_command(const EvalArguments& arguments) {
+  const auto config = read_overrides(
+      arguments.overrides,
+      {"parallel", "trainer", "data.micro_batch_size", "data.sequence_length", "kernels", "debug"});
+  const DistributedSession session(config.parallel, config.trainer);
+  const auto mesh = session.make_mesh();
+  const auto loaded = load_model(arguments.folder, config, mesh);
+
+  const auto& model = loaded->config();
+  const auto& data = mesh.group("data");
+  const int64_t sequence_length = config.origins.contains("data.sequence_length")
+                                      ? config.data.sequence_length
+                                      : model.max_position_embeddings;
+  const auto windows = std::make_shared<TokenWindows>(std::vector<std::string>{arguments.data},
+                                                      sequence_length, model.vocab_size);
+  const ValidationBatches batches(windows, config.data.micro_batch_size, data->rank(),
+                                  data->size());
+  const auto result = evaluate(*loaded, mesh, batches);
+  print_once(fmt::format("cross_entropy: {:.9f} tokens: {}\n", result.loss, result.num_targets));
+  return static_cast<int>(ExitCode::kDone);
 }
 
 }  // namespace moesaic::trainer

@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <optional>
 
+#include "moe/model/language_model.h"
+#include "parallel/device_mesh.h"
 #include "trainer/data/validation_batches.h"
-#include "trainer/training_state.h"
 
 namespace moesaic::trainer {
 
@@ -16,7 +17,8 @@ struct EvaluationResult {
 
 /// At most max_passes batches a rank; all of them when absent. Collective: every rank runs the same
 /// number of forward passes. Every rank returns the same.
-EvaluationResult evaluate_all(TrainingState& state, const ValidationBatches& batches,
-                              std::optional<int64_t> max_passes);
+EvaluationResult evaluate(moe::LanguageModel& model, const parallel::DeviceMesh& mesh,
+                          const ValidationBatches& batches,
+                          std::optional<int64_t> max_passes = std::nullopt);
 
 }  // namespace moesaic::trainer

@@ -1,10 +1,40 @@
+// moesaic generate: text from a checkpoint, with the built-in byte tokenizer.
+#include <fmt/format.h>
+
 #include "trainer/commands.h"
+#include "trainer/config/read_config.h"
+#include "trainer/data/byte_tokenizer.h"
+#include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
+#include "trainer/generation.h"
+#include "trainer/launch.h"
+#include "trainer/model_checkpoint.h"
 
 namespace moesaic::trainer {
 
-int generate_command(const GenerateArguments&) {
-  throw ExitError(ExitCode::kUsage, "the command 'generate' is not in this build");
+int generate_command(const GenerateArguments& arguments) {
+  const auto config =
+      read_overrides(arguments.overrides, {"parallel", "trainer", "kernels", "debug"});
+  const DistributedSession session(config.parallel, config.trainer);
+  const auto mesh = session.make_mesh();
+  const auto model = load_model(arguments.folder, config, mesh);
+  if (model->config().vocab_size < kByteVocabSize) {
+    throw ExitError(ExitCode::kBadFile,
+                    fmt::format("{}: vocab_size {} has no room for the {} tokens of bytes",
+                                arguments.folder.string(), model->config().vocab_size,
+                                kByteVocabSize));
+  }
+  auto prompt = encode_bytes(arguments.prompt);
+  if (prompt.empty()) {
+    prompt.push_back(kByteEndToken);  // the beginning of a document
+  }
+  const auto tokens = generate(*model, prompt,
+                               {.max_new_tokens = arguments.max_new_tokens,
+                                .temperature = arguments.temperature,
+                                .top_k = arguments.top_k,
+                                .seed = static_cast<uint64_t>(arguments.seed)});
+  print_once(arguments.prompt + decode_bytes(tokens) + "\n");
+  return static_cast<int>(ExitCode::kDone);
 }
 
 }  // namespace moesaic::trainer

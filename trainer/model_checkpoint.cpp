@@ -215,4 +215,23 @@ void load_weights(moe::LanguageModel& model, const std::filesystem::path& path) 
   }
 }
 
+std::unique_ptr<moe::LanguageModel> load_model(const std::filesystem::path& folder,
+                                               const Config& config,
+                                               const parallel::DeviceMesh& mesh) {
+  const auto model_config = read_model_config(folder / "config.json");
+  if (model_config.num_experts < mesh.group("expert")->size()) {
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("parallel.expert: {} ranks cannot share {} experts",
+                                mesh.group("expert")->size(), model_config.num_experts));
+  }
+  auto model = moe::build_olmoe(model_config, {.mesh = mesh,
+                                               .moe = config.moe,
+                                               .dtype = parameter_dtype(config),
+                                               .seed = static_cast<uint64_t>(config.trainer.seed),
+                                               .force_balance = config.debug.force_balance,
+                                               .fault = nullptr});
+  load_weights(*model, folder);
+  return model;
+}
+
 }  // namespace moesaic::trainer

@@ -61,6 +61,19 @@ const Comparison& worst_of(const std::vector<Comparison>& comparisons) {
                            });
 }
 
+// Gradients and final weights: their entries are tensors with a name.
+std::vector<Comparison> tensor_comparisons(const std::vector<Comparison>& comparisons) {
+  std::vector<Comparison> tensors;
+  std::copy_if(comparisons.begin(), comparisons.end(), std::back_inserter(tensors),
+               [](const Comparison& comparison) { return comparison.of_tensors; });
+  return tensors;
+}
+
+std::string description(const Comparison& comparison) {
+  return fmt::format("{}, {} ({:.3g}, bound {:.3g})", comparison.quantity, comparison.worst,
+                     comparison.difference, comparison.bound);
+}
+
 }  // namespace
 
 int parity_command(const ParityArguments& arguments) {
@@ -77,8 +90,7 @@ int parity_command(const ParityArguments& arguments) {
   options.micro_batch_size = config.origins.contains("data.micro_batch_size")
                                  ? config.data.micro_batch_size
                                  : std::max<int64_t>(num_sequences / data_size, 1);
-  options.dtype =
-      config.trainer.precision.parameter == ParameterType::kFloat64 ? at::kDouble : at::kFloat;
+  options.dtype = parameter_dtype(config);
   options.force_balance = config.debug.force_balance;
 
   ParityRun run(golden, mesh, options, fault);
@@ -93,11 +105,13 @@ int parity_command(const ParityArguments& arguments) {
     print_once(report_text(comparisons));
   }
   if (!equal) {
-    const auto& worst = worst_of(comparisons);
-    throw ExitError(ExitCode::kInternal,
-                    fmt::format("parity {}: not equal; worst: {}, {} ({:.3g}, bound {:.3g})",
-                                arguments.folder.string(), worst.quantity, worst.worst,
-                                worst.difference, worst.bound));
+    // All ranks know it: rank 0 says it, and all leave together.
+    if (session.world()->rank() == 0) {
+      fmt::print(stderr, "moesaic: parity {}: not equal; worst: {}; worst tensor: {}\n",
+                 arguments.folder.string(), description(worst_of(comparisons)),
+                 description(worst_of(tensor_comparisons(comparisons))));
+    }
+    return static_cast<int>(ExitCode::kInternal);
   }
   return static_cast<int>(ExitCode::kDone);
 }

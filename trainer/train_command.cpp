@@ -1,10 +1,64 @@
+// moesaic train: builds the job and hands over to the Trainer; --dry-run only does the sums.
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "moe/experts.h"
+#include "moe/model/families/olmoe.h"
 #include "trainer/commands.h"
+#include "trainer/config/read_config.h"
+#include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
+#include "trainer/launch.h"
+#include "trainer/trainer.h"
 
 namespace moesaic::trainer {
+namespace {
 
-int train_command(const TrainArguments&) {
-  throw ExitError(ExitCode::kUsage, "the command 'train' is not in this build");
+// Weights, gradients and both moments of the rank that owns the most experts.
+int64_t state_bytes_per_rank(const Config& config, int64_t element_bytes) {
+  const auto& model = config.model.config;
+  const int64_t expert = 3 * model.hidden_size * model.intermediate_size;
+  const auto total = moe::count_olmoe_parameters(model).total;
+  const int64_t dense = total - model.num_hidden_layers * model.num_experts * expert;
+  int64_t most_experts = 0;
+  for (int64_t rank = 0; rank < config.parallel.expert; ++rank) {
+    most_experts = std::max(
+        most_experts,
+        moe::expert_range(rank, config.parallel.expert, model.num_experts).size());
+  }
+  return 4 * element_bytes * (dense + model.num_hidden_layers * most_experts * expert);
+}
+
+std::string dry_run_report(const Config& config, int64_t world_size) {
+  const auto parameters = moe::count_olmoe_parameters(config.model.config);
+  const int64_t element_bytes =
+      config.trainer.precision.parameter == ParameterType::kFloat64 ? 8 : 4;
+  const int64_t step_tokens = config.data.global_batch_size * config.data.sequence_length;
+  const int64_t accumulation =
+      config.data.global_batch_size / (config.data.micro_batch_size * world_size);
+  return fmt::format(
+      "parameters total: {}\nparameters active: {}\nranks: {} ({} expert x {} expert_data)\n"
+      "bytes per rank (weights, gradients, moments): {}\nsteps: {}\n"
+      "micro-batches per rank and step: {}\ntokens per step: {}\ntokens in all: {}\n",
+      parameters.total, parameters.active, world_size, config.parallel.expert,
+      world_size / config.parallel.expert, state_bytes_per_rank(config, element_bytes),
+      config.trainer.max_steps, accumulation, step_tokens, step_tokens * config.trainer.max_steps);
+}
+
+}  // namespace
+
+int train_command(const TrainArguments& arguments) {
+  const int64_t world_size = launch_world_size().value_or(1);
+  const auto config = read_config(arguments.config, arguments.overrides, world_size);
+  if (arguments.dry_run) {
+    print_once(dry_run_report(config, world_size));
+    return static_cast<int>(ExitCode::kDone);
+  }
+  const DistributedSession session(config.parallel, config.trainer);
+  const auto mesh = session.make_mesh();
+  Trainer trainer(config, mesh, arguments.allow_config_change);
+  return static_cast<int>(trainer.run());
 }
 
 }  // namespace moesaic::trainer

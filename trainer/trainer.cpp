@@ -32,18 +32,6 @@ moe::StepShape step_shape(const Config& config) {
 
 }  // namespace
 
-TrainingOptions training_options(const Config& config) {
-  TrainingOptions options;
-  options.model = config.model.config;
-  options.moe = config.moe;
-  options.optimizer = config.optimizer;
-  options.dtype =
-      config.trainer.precision.parameter == ParameterType::kFloat64 ? at::kDouble : at::kFloat;
-  options.seed = static_cast<uint64_t>(config.trainer.seed);
-  options.force_balance = config.debug.force_balance;
-  return options;
-}
-
 Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool allow_config_change)
     : config_(config), mesh_(mesh), run_dir_(*config.trainer.run_dir) {
   auto& world = *mesh_.world();
@@ -210,7 +198,7 @@ void Trainer::validate() {
   if (config_.logging.validation_batches) {
     max_passes = *config_.logging.validation_batches * loader_->num_micro_batches();
   }
-  const auto result = evaluate_all(*state_, *validation_, max_passes);
+  const auto result = evaluate(state_->model(), mesh_, *validation_, max_passes);
   if (metrics_log_ != nullptr) {
     metrics_log_->write_validation(step_, result.loss, result.num_targets);
   }

@@ -60,7 +60,4 @@ class Trainer {
   int64_t interval_first_step_ = 0;
 };
 
-/// TrainingOptions of a configuration.
-TrainingOptions training_options(const Config& config);
-
 }  // namespace moesaic::trainer

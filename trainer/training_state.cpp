@@ -1,7 +1,6 @@
 #include "trainer/training_state.h"
 
 #include <ATen/Functions.h>
-#include <torch/csrc/autograd/grad_mode.h>
 
 #include <cmath>
 
@@ -9,6 +8,21 @@
 #include "parallel/global_norm.h"
 
 namespace moesaic::trainer {
+
+at::ScalarType parameter_dtype(const Config& config) {
+  return config.trainer.precision.parameter == ParameterType::kFloat64 ? at::kDouble : at::kFloat;
+}
+
+TrainingOptions training_options(const Config& config) {
+  TrainingOptions options;
+  options.model = config.model.config;
+  options.moe = config.moe;
+  options.optimizer = config.optimizer;
+  options.dtype = parameter_dtype(config);
+  options.seed = static_cast<uint64_t>(config.trainer.seed);
+  options.force_balance = config.debug.force_balance;
+  return options;
+}
 
 TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOptions& options,
                              std::shared_ptr<parallel::FaultInjection> fault)
@@ -115,13 +129,6 @@ void TrainingState::inject_gradient_fault() {
     const auto& entry = store().entries().back();
     store().slice(store().groups()[entry.group_idx].gradients, entry).mul_(2.0);
   }
-}
-
-std::pair<double, int64_t> TrainingState::evaluate(const moe::MicroBatch& micro_batch) {
-  const at::NoGradGuard no_grad;
-  const auto loss = model_->loss_sum(micro_batch, {.training = false});
-  return {loss.item<double>(),
-          micro_batch.targets_BS.ne(moe::kIgnoredTarget).sum().item<int64_t>()};
 }
 
 }  // namespace moesaic::trainer

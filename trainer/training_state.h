@@ -13,6 +13,7 @@
 #include "parallel/fault_injection.h"
 #include "parallel/gradient_reducer.h"
 #include "trainer/adamw.h"
+#include "trainer/config/config.h"
 
 namespace moesaic::trainer {
 
@@ -38,6 +39,11 @@ struct TrainingOptions {
   int64_t bucket_bytes = int64_t{4} << 20;
 };
 
+/// trainer.precision.parameter.
+at::ScalarType parameter_dtype(const Config& config);
+/// TrainingOptions of a configuration.
+TrainingOptions training_options(const Config& config);
+
 class TrainingState {
  public:
   /// Builds model, store, reducer and optimiser. Collective over the mesh, which must outlive this.
@@ -54,10 +60,6 @@ class TrainingState {
   /// The first half of a step: gradients of the whole global batch, reduced, not yet clipped.
   StepMetrics compute_gradients(const std::vector<moe::MicroBatch>& micro_batches,
                                 const moe::StepShape& shape, bool stop_requested = false);
-
-  /// Sum of cross-entropies over the counted targets of a micro-batch and their number, without
-  /// gradients, dropless. Collective over the expert ranks.
-  std::pair<double, int64_t> evaluate(const moe::MicroBatch& micro_batch);
 
   moe::LanguageModel& model() { return *model_; }
   parallel::ParameterStore& store() { return model_->store(); }

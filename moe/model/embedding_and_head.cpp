@@ -12,7 +12,8 @@ std::vector<DeclaredParameter> Embedding::declare() {
 }
 
 at::Tensor Embedding::forward(const at::Tensor& input_ids_T, const LayerContext& /*context*/) {
-  return at::embedding(weight_VD, input_ids_T);
+  // As in Hugging Face: the row of the padding token gets no gradient.
+  return at::embedding(weight_VD, input_ids_T, config_.pad_token_id.value_or(-1));
 }
 
 std::vector<DeclaredParameter> Head::declare() {

@@ -153,9 +153,9 @@ void check_moe(const Config& config, RuleChecker& rules) {
                 {"moe.dispatcher", "parallel.expert"},
                 "dispatcher: local moves no rows between ranks, but " +
                     quantity("parallel.expert", config.parallel.expert) + " needs it");
-  rules.require(config.model.config.num_experts % config.parallel.expert == 0,
+  rules.require(config.model.config.num_experts >= config.parallel.expert,
                 {"parallel.expert", "model.num_experts"},
-                quantity("parallel.expert", config.parallel.expert) + " must divide " +
+                quantity("parallel.expert", config.parallel.expert) + " must not be larger than " +
                     quantity("model.num_experts", config.model.config.num_experts));
 }
 

@@ -31,7 +31,7 @@ double Comparison::used() const {
 }
 
 void Comparison::include(const std::string& entry, double entry_difference, double entry_bound) {
-  const Comparison candidate{quantity, entry, entry_difference, entry_bound, true};
+  const Comparison candidate{quantity, entry, entry_difference, entry_bound, true, of_tensors};
   if (!compared || candidate.used() > used()) {
     *this = candidate;
   }

@@ -17,6 +17,7 @@ struct Comparison {
   double difference = 0.0;  ///< of that entry
   double bound = 0.0;       ///< of that entry
   bool compared = false;    ///< false: the reference has no such entry
+  bool of_tensors = false;  ///< entries are named tensors
 
   /// How much of its bound the entry uses; NaN and infinite differences are infinitely far. A bound
   /// of zero asks for exact equality.

@@ -6,8 +6,9 @@
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
+#include <numeric>
 
+#include "moe/experts.h"
 #include "moe/model/families/olmoe.h"
 #include "trainer/exit_code.h"
 
@@ -55,6 +56,11 @@ ParityRun::ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
   shape_ = {.num_sequences = input_ids_BS.size(0),
             .sequence_length = input_ids_BS.size(1),
             .micro_batch_sequences = options.micro_batch_size};
+  if (golden_.model.num_experts < mesh_.group("expert")->size()) {
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("parallel.expert: {} ranks cannot share {} experts",
+                                mesh_.group("expert")->size(), golden_.model.num_experts));
+  }
   const auto data = mesh_.group("data");
   const int64_t share = options.micro_batch_size * data->size();
   if (shape_.num_sequences % share != 0) {
@@ -170,7 +176,7 @@ void ParityRun::compare_first_step(std::vector<Comparison>& comparisons) {
 }
 
 Comparison ParityRun::compare_gradients() {
-  Comparison comparison{.quantity = "gradients"};
+  Comparison comparison{.quantity = "gradients", .of_tensors = true};
   auto& store = state_->store();
   for (const auto& parameter : state_->model().parameters()) {
     const auto& entry = store.entry(parameter.spec.name);
@@ -208,7 +214,7 @@ Comparison ParityRun::compare_adamw_losses() {
 }
 
 Comparison ParityRun::compare_final_weights() {
-  Comparison comparison{.quantity = "final weights"};
+  Comparison comparison{.quantity = "final weights", .of_tensors = true};
   for (const auto& parameter : state_->model().parameters()) {
     const auto flat = parameter.spec.tensor->detach().flatten();
     for (const auto& slice : parameter.slices) {
@@ -234,11 +240,10 @@ std::string ParityRun::rank_json() {
     }
   }
   const auto expert = mesh_.group("expert");
-  const int64_t num_local_experts = golden_.model.num_experts / expert->size();
-  std::vector<int64_t> experts;
-  for (int64_t i = 0; i < num_local_experts; ++i) {
-    experts.push_back(expert->rank() * num_local_experts + i);
-  }
+  const auto range =
+      moe::expert_range(expert->rank(), expert->size(), golden_.model.num_experts);
+  std::vector<int64_t> experts(range.size());
+  std::iota(experts.begin(), experts.end(), range.begin);
   return nlohmann::ordered_json{{"rank", mesh_.world()->rank()},
                                 {"sequences", sequences},
                                 {"experts", experts},

@@ -32,9 +32,9 @@ RouterOptions router_options(const ModelConfig& config, const ModelBuild& build,
 std::vector<std::unique_ptr<ModelPiece>> make_pieces(const ModelConfig& config,
                                                      const ModelBuild& build) {
   const auto expert = build.mesh.group("expert");
-  const int64_t num_local_experts = config.num_experts / expert->size();
-  const ExpertsOptions experts = {config.hidden_size, config.intermediate_size,
-                                  expert->rank() * num_local_experts, num_local_experts};
+  const auto range = expert_range(expert->rank(), expert->size(), config.num_experts);
+  const ExpertsOptions experts = {config.hidden_size, config.intermediate_size, range.begin,
+                                  range.size()};
   const bool exchange = build.moe.dispatcher == DispatcherKind::kAllToAll ||
                         (build.moe.dispatcher == DispatcherKind::kAuto && expert->size() > 1);
   std::shared_ptr<TokenDispatcher> dispatcher;
