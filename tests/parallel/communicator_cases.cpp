@@ -398,7 +398,15 @@ void backward_without_rows(const CommunicatorPtr& comm) {
 
 void mesh(const CommunicatorPtr& comm) {
   const int n = comm->size();
-  EXPECT_THROW(parallel::DeviceMesh::for_training(comm, 1, n, 2), std::invalid_argument);
+  try {
+    parallel::DeviceMesh::for_training(comm, 1, n, 2);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const std::invalid_argument& error) {
+    const std::string expected = "the mesh pipeline 1 x expert_data " + std::to_string(n) +
+                                 " x expert 2 has " + std::to_string(2 * n) +
+                                 " places, the world " + std::to_string(n) + " ranks";
+    EXPECT_EQ(error.what(), expected);
+  }
   std::vector<std::array<int, 3>> shapes = {{1, 1, n}, {1, n, 1}, {n, 1, 1}};
   if (n % 2 == 0) {
     shapes.push_back({1, n / 2, 2});

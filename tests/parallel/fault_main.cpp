@@ -1,6 +1,6 @@
 // A job in which one rank misbehaves; fault_test.sh runs it under mpirun and looks at the end.
 //
-//   parallel_fault KIND RANK TIMEOUT_S
+//   parallel_fault KIND RANK TIMEOUT_S RING_FOLDER
 #include <signal.h>
 #include <unistd.h>
 
@@ -61,6 +61,7 @@ int main(int, char** argv) {
   const std::string kind = argv[1];
   moesaic::parallel::CommunicationOptions options;
   options.timeout_s = std::stod(argv[3]);
+  options.ring_folder = argv[4];
   std::fprintf(stderr, "pid %d\n", static_cast<int>(getpid()));
   int rank = -1;
   try {

@@ -6,12 +6,13 @@
 set -u
 binary=$1 ranks=$2 kind=$3 culprit=$4 timeout_s=$5 expected=$6
 shift 6
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+folder=$(mktemp -d)
+output=$folder/output
+trap 'rm -rf "$folder"' EXIT
 
 begin=$(date +%s%N)
 timeout -k 5 100 mpirun -n "$ranks" --bind-to none "$binary" "$kind" "$culprit" "$timeout_s" \
-  >"$output" 2>&1
+  "$folder/rings" >"$output" 2>&1
 code=$?
 elapsed_ms=$((($(date +%s%N) - begin) / 1000000))
 cat "$output"
@@ -37,6 +38,9 @@ for pid in $(sed -n 's/^pid //p' "$output"); do
   done
   complain "process $pid is still there, state $(state_of "$pid")"
 done
+# The rings of a job that failed are kept for a look; a clean end removes them.
+rings=$(ls "$folder/rings" | wc -l)
+[ "$rings" = "$([ "$code" = 0 ] && echo 0 || echo "$ranks")" ] || complain "$rings rings are left"
 while [ $# -gt 0 ]; do
   if [ "$1" = "!" ]; then
     shift
