@@ -6,6 +6,7 @@
 // Every operator is registered once in ops.cpp (TORCH_LIBRARY moesaic) and implemented under the
 // same file stem in reference/ (plain ATen, the executable specification), cpu/ (where it pays) and
 // autograd/. "max(float32, dtype)" below: float64 stays float64, all else accumulates in float32.
+// A second derivative (create_graph) is refused by every backward.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,7 +22,8 @@ struct RouteOptions {
   /// true: weights are the softmax over all experts, taken at the chosen ones (OLMoE, Mixtral).
   /// false: the softmax is taken over the chosen logits only (GPT-OSS); they then sum to one.
   bool softmax_before_top_k = true;
-  /// Divide the chosen weights by their sum (`norm_topk_prob`).
+  /// Divide the chosen weights by their sum. Changes nothing after a softmax over the chosen
+  /// logits.
   bool norm_topk_prob = false;
 };
 
@@ -34,8 +36,10 @@ struct RoutedTokens {
 
 /// Chooses top_k experts a token.
 ///   logits_TE  [T, E] floating point; computed in max(float32, dtype)
-/// Throws c10::Error for top_k outside [1, E], and for top_k == 1 with softmax after top-k, whose
-/// weights are constant one and carry no gradient.
+/// The choice is by logits, so rounding in the softmax can neither make ties nor swap experts; NaN
+/// ranks first, and the ids are valid whatever the logits.
+/// Throws c10::Error for top_k outside [1, E], and for top_k == 1 with softmax after top-k or with
+/// norm_topk_prob, whose weights are constant one and carry no gradient.
 /// Differentiable in logits_TE through weights_TK and probs_TE.
 RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& options);
 
@@ -68,8 +72,9 @@ int64_t expert_capacity(double factor, int64_t tokens_per_group, int64_t top_k,
 /// Plans the dispatch of T tokens in groups of `tokens_per_group` consecutive tokens.
 ///   expert_idx_TK  int64 [T, K], each in [0, E)
 ///   weights_TK     [T, K]; read only by DropPolicy::kProbability
-/// T must be a multiple of tokens_per_group (T = 0 is allowed). Integers only: the same result on
-/// every device and for any number of threads. Not differentiable.
+/// T must be a multiple of tokens_per_group (T = 0 is allowed, and then tokens_per_group = 0 too:
+/// no group). Throws c10::Error for an id outside [0, E). Integers only: the same result on every
+/// device and for any number of threads. Not differentiable. Cost: O(T K + G E).
 DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                            int64_t num_experts, int64_t tokens_per_group,
                            const CapacityOptions& capacity);
@@ -83,6 +88,7 @@ at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan);
 /// k ascending, in max(float32, dtype), result in the dtype of rows_RD. Dropped choices contribute
 /// nothing, forward and backward. Each row is written once. Differentiable in rows_RD and
 /// weights_TK (the gate gradient; exactly zero for dropped choices). Returns out_TD [T, D].
+///   weights_TK  [T, K] in max(float32, dtype of rows_RD)
 at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights_TK,
                             const DispatchPlan& plan);
 
@@ -93,10 +99,10 @@ at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights
 ///   weight_gradient_destination_eOI  where the backward adds the weight gradient (say the slice of
 ///               the flat main gradient), in the dtype of rows_RI or in max(float32, dtype)
 /// Differentiable in both; an expert without rows has a gradient of exactly zero. Returns [R, O].
-/// HAZARD: with a destination autograd gets no gradient for weight_eOI. Its `.grad` is not touched
-/// (unless the destination is it) and no hook on it fires: whoever waits for the gradient must use
-/// the end of the backward of this operator. The destination is written even by a backward that
-/// runs twice (retain_graph), and must live until then.
+/// HAZARD: with a destination autograd gets an undefined gradient for weight_eOI. Its
+/// post-accumulate hook runs all the same, after the destination was written; hooks that read the
+/// gradient passed along (register_hook) see none, and `.grad` changes only if it is the
+/// destination or a view of it. A second backward (retain_graph) adds a second time.
 at::Tensor grouped_gemm(
     const at::Tensor& rows_RI, const at::Tensor& weight_eOI, const at::Tensor& num_rows_e,
     const std::optional<at::Tensor>& weight_gradient_destination_eOI = std::nullopt);
@@ -119,6 +125,9 @@ at::Tensor gated_activation(const at::Tensor& gate_up_R2F);
 /// Returns the *sum* over counted targets of -log softmax(x @ weight^T)[target], a scalar in
 /// max(float32, dtype). Differentiable in x_TD and weight_VD. Throws c10::Error for a target
 /// outside [0, V) other than -100.
+/// Cost: three matrix products, all in the forward, which keeps both gradients until the backward
+/// scales them: one x_TD and one weight_VD a call. Without gradients one product and no such
+/// memory.
 at::Tensor linear_cross_entropy(const at::Tensor& x_TD, const at::Tensor& weight_VD,
                                 const at::Tensor& targets_T);
 

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
+#include <memory>
 #include <numeric>
 #include <tuple>
 #include <vector>
@@ -142,6 +145,31 @@ TEST(GroupedGemm, NoGradientWhereNoneIsWanted) {
   grouped_gemm(problem.rows_RI, problem.weight_eOI.detach(), problem.num_rows_e, destination_eOI)
       .backward(problem.grad_RO);
   EXPECT_TRUE(all_equal(destination_eOI, at::zeros({2, 5, 4}, at::kDouble)));
+}
+
+// What a gradient reducer leans on: `.grad` is a slice of the main gradients and the destination,
+// and the hook that counts ready gradients runs once, when the gradient is there.
+TEST(GroupedGemm, ThePostAccumulateHookFindsTheGradientInItsDestination) {
+  struct CopyGradient : torch::autograd::PostAccumulateGradHook {
+    explicit CopyGradient(std::vector<at::Tensor>* seen) : seen_(seen) {}
+    void operator()(const torch::autograd::Variable& weight) override {
+      seen_->push_back(weight.grad().clone());
+    }
+    std::vector<at::Tensor>* seen_;
+  };
+  const auto expected = make_problem({{3, 2}, 4, 5}, at::kDouble);
+  grouped_gemm(expected.rows_RI, expected.weight_eOI, expected.num_rows_e)
+      .backward(expected.grad_RO);
+  std::vector<at::Tensor> seen;
+  const auto problem = make_problem({{3, 2}, 4, 5}, at::kDouble);
+  problem.weight_eOI.mutable_grad() = at::zeros({2, 5, 4}, at::kDouble);
+  torch::autograd::impl::set_post_acc_grad_hooks(problem.weight_eOI,
+                                                 std::make_unique<CopyGradient>(&seen));
+  grouped_gemm(problem.rows_RI, problem.weight_eOI, problem.num_rows_e, problem.weight_eOI.grad())
+      .backward(problem.grad_RO);
+  ASSERT_EQ(seen.size(), 1);
+  EXPECT_TRUE(all_close(seen[0], expected.weight_eOI.grad(), 1e-13, 1e-13));
+  EXPECT_TRUE(all_equal(problem.weight_eOI.grad(), seen[0]));
 }
 
 TEST(GroupedGemm, Bfloat16RowsCanAddIntoAFloat32Destination) {
