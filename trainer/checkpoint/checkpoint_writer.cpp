@@ -65,8 +65,8 @@ class CheckpointSaver {
       write_manifest();
       reach("save.before_rename");
     });
+    together([&] { commit(); });
     together([&] {
-      commit();
       reach("save.after_rename");
       reach("save.before_latest");
     });
