@@ -65,8 +65,8 @@ class CheckpointSaver {
       write_manifest();
       reach("save.before_rename");
     });
+    together([&] { commit(); });
     together([&] {
-      commit();
       reach("save.after_rename");
       reach("save.before_latest");
     });
@@ -183,17 +183,23 @@ class CheckpointSaver {
       add_document(document.name, document.text);
     }
     add_document(kWeightsIndexName, plan_.weights_index());
-    write_text_file(operations_, temporary_ / kManifestName, manifest_text(manifest_));
+    const std::string text = manifest_text(manifest_);
+    write_text_file(operations_, temporary_ / kManifestName, text);
+    read_back(kManifestName, text);
     flush_folder(operations_, temporary_);
   }
 
   void add_document(const std::string& name, const std::string& text) {
+    manifest_.files[name] = read_back(name, text);
+  }
+
+  ManifestFile read_back(const std::string& name, const std::string& text) {
     const auto path = temporary_ / name;
     const auto on_device = hash_file(operations_, path);
     if (on_device.hash != hash_bytes(text.data(), static_cast<int64_t>(text.size()))) {
       throw ExitError(ExitCode::kStorage, path.string() + " does not hold what was written");
     }
-    manifest_.files[name] = on_device;
+    return on_device;
   }
 
   // The rename is the commit. A folder of the same step changes places with the new one, so that at

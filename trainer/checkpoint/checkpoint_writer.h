@@ -44,8 +44,9 @@ struct SaveRequest {
   std::vector<TensorBytes> bytes;        ///< what this rank owns; exactly one rank owns each byte
   std::optional<int64_t> keep_last;      ///< empty: keep all
   /// Called on every rank, in this order, with save.begin, save.after_write, save.before_manifest,
-  /// save.before_rename, save.after_rename, save.before_latest. No rank goes on before all have
-  /// returned, except that the last two come together. An exception counts as a failure to save.
+  /// save.before_rename, save.after_rename, save.before_latest. No rank passes a phase before all
+  /// have reached it (the last two count as one), and what the name says "after" is done on all. An
+  /// exception counts as a failure to save.
   std::function<void(const char* phase)> at_phase;
   FileOperations* operations = nullptr;  ///< nullptr: FileOperations::system()
 };

@@ -131,7 +131,6 @@ TEST_F(CheckpointFault, AKillAtEachPhaseLeavesOldOrNew) {
       });
       ASSERT_TRUE(was_killed(status)) << phase;
       const std::string context = std::string(phase) + ", rank " + std::to_string(victim);
-      // After the rename rank 0 may or may not have come first when rank 1 is killed; both hold.
       EXPECT_EQ(newest_version(), expected) << context;
       expect_that_the_next_save_works(context);
     }

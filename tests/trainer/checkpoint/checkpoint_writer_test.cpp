@@ -114,7 +114,7 @@ TEST_F(CheckpointWriter, EveryByteNeedsExactlyOneOwner) {
   EXPECT_THAT(failure(2, ExitCode::kInternal, drop), HasSubstr("is owned by no rank"));
   const auto twice = [](SaveRequest& request, int rank) {
     if (rank == 1)
-      request.bytes.push_back(request.bytes.front());
+      request.bytes.push_back(request.bytes.back());
   };
   EXPECT_THAT(failure(2, ExitCode::kInternal, twice), HasSubstr("is owned twice"));
   const auto beyond = [](SaveRequest& request, int rank) {

@@ -387,8 +387,8 @@ TEST_F(SafetensorsVerdict, HeaderIsCanonical) {
   EXPECT_EQ(header.size() % 8, 0u);
   EXPECT_EQ(header.substr(8), R"({"__metadata__":{"format":"pt"},)"
                               R"("b":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
-                              R"("a.weight":{"dtype":"BF16","shape":[],"data_offsets":[8,10]}} )"
-                              "     ");
+                              R"("a.weight":{"dtype":"BF16","shape":[],"data_offsets":[8,10]}})"
+                              "    ");
   EXPECT_EQ(tensors[1].begin, static_cast<int64_t>(header.size()) + 8);
   EXPECT_EQ(verdict(header + "0123456789"), "");
   std::vector<SafetensorsTensor> unaligned = {{"a", TensorType::kU8, {1}, 0, 0},
