@@ -188,7 +188,7 @@ install_python() {
   rm -rf .deps/venv
   python3 -m venv .deps/venv
   .deps/venv/bin/python -m pip install --quiet --disable-pip-version-check "${python_pins[@]}"
-  echo "$PWD/.deps" >.deps/venv/lib/python3.11/site-packages/moesaic_deps.pth
+  echo ../../../.. >.deps/venv/lib/python3.11/site-packages/moesaic_deps.pth  # .deps itself
   line=$(.deps/venv/bin/python -c 'import torch, transformers
 print("torch", torch.__version__, "transformers", transformers.__version__)')
   echo "$line" >.deps/venv/complete

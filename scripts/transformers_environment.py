@@ -14,7 +14,7 @@ def enter():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # folders only: nothing is ever downloaded
         return
     python = ROOT / ".deps/venv/bin/python"
-    if python.exists() and pathlib.Path(sys.prefix) != ROOT / ".deps/venv":
+    if python.exists() and not os.path.samefile(sys.prefix, ROOT / ".deps/venv"):
         os.execv(python, [str(python), *sys.argv])
     print("skipped: transformers is not here: scripts/setup.sh --python brings it")
     sys.exit(77)
