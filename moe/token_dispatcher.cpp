@@ -87,8 +87,7 @@ at::Tensor TokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routi
 AllToAllTokenDispatcher::AllToAllTokenDispatcher(parallel::CommunicatorPtr expert,
                                                  int64_t num_experts,
                                                  std::shared_ptr<FaultInjection> fault)
-    : TokenDispatcher(fault),
-      expert_(parallel::inject_corruption(std::move(expert), fault)) {
+    : TokenDispatcher(fault), expert_(parallel::inject_corruption(std::move(expert), fault)) {
   TORCH_CHECK(num_experts >= expert_->size(), "all-to-all dispatcher: ", num_experts,
               " experts are too few for ", expert_->size(), " expert ranks");
   for (int rank = 0; rank < expert_->size(); ++rank) {

@@ -33,9 +33,9 @@ parallel::DeviceMesh DistributedSession::make_mesh() const {
   const int size = world_->size();
   const auto expert = static_cast<int>(parallel_.expert);
   if (size % expert != 0) {
-    throw ExitError(ExitCode::kConfiguration,
-                    fmt::format("parallel.expert: {} does not divide the {} ranks of this job",
-                                expert, size));
+    throw ExitError(
+        ExitCode::kConfiguration,
+        fmt::format("parallel.expert: {} does not divide the {} ranks of this job", expert, size));
   }
   return parallel::DeviceMesh::for_training(world_, /*pipeline=*/1, size / expert, expert);
 }

@@ -19,10 +19,10 @@ int generate_command(const GenerateArguments& arguments) {
   const auto mesh = session.make_mesh();
   const auto model = load_model(arguments.folder, config, mesh);
   if (model->config().vocab_size < kByteVocabSize) {
-    throw ExitError(ExitCode::kBadFile,
-                    fmt::format("{}: vocab_size {} has no room for the {} tokens of bytes",
-                                arguments.folder.string(), model->config().vocab_size,
-                                kByteVocabSize));
+    throw ExitError(
+        ExitCode::kBadFile,
+        fmt::format("{}: vocab_size {} has no room for the {} tokens of bytes",
+                    arguments.folder.string(), model->config().vocab_size, kByteVocabSize));
   }
   auto prompt = encode_bytes(arguments.prompt);
   if (prompt.empty()) {

@@ -40,9 +40,9 @@ RunState load_training_checkpoint(TrainingState& state, const std::filesystem::p
 /// float16 files are converted. Throws ExitError as above, but kBadFile.
 void load_weights(moe::LanguageModel& model, const std::filesystem::path& folder);
 
-/// Builds the model of a Hugging Face folder (config.json and weights) for evaluation or generation;
-/// of `config` it takes parallel, trainer.precision and debug. Collective over the mesh.
-/// Throws ExitError as read_model_config and load_weights do.
+/// Builds the model of a Hugging Face folder (config.json and weights) for evaluation or
+/// generation; of `config` it takes parallel, trainer.precision and debug. Collective over the
+/// mesh. Throws ExitError as read_model_config and load_weights do.
 std::unique_ptr<moe::LanguageModel> load_model(const std::filesystem::path& folder,
                                                const Config& config,
                                                const parallel::DeviceMesh& mesh);

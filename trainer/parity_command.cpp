@@ -15,7 +15,8 @@ namespace moesaic::trainer {
 namespace {
 
 std::string report_text(const std::vector<Comparison>& comparisons) {
-  std::string text = fmt::format("{:<16}  {:>10}  {:>10}  {}\n", "quantity", "worst", "bound", "at");
+  std::string text =
+      fmt::format("{:<16}  {:>10}  {:>10}  {}\n", "quantity", "worst", "bound", "at");
   for (const auto& comparison : comparisons) {
     if (!comparison.compared) {
       text += fmt::format("{:<16}  not compared: the reference has no such entry\n",

@@ -24,8 +24,7 @@ int64_t state_bytes_per_rank(const Config& config, int64_t element_bytes) {
   int64_t most_experts = 0;
   for (int64_t rank = 0; rank < config.parallel.expert; ++rank) {
     most_experts = std::max(
-        most_experts,
-        moe::expert_range(rank, config.parallel.expert, model.num_experts).size());
+        most_experts, moe::expert_range(rank, config.parallel.expert, model.num_experts).size());
   }
   return 4 * element_bytes * (dense + model.num_hidden_layers * most_experts * expert);
 }

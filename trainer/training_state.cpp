@@ -39,7 +39,8 @@ TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOpt
                                                       mesh_.group("data"), fault_.get());
   statistics_ =
       std::make_unique<moe::RoutingStatistics>(model.num_hidden_layers, model.num_experts);
-  reducer_ = std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_.get());
+  reducer_ =
+      std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_.get());
   optimizer_ = std::make_unique<AdamW>(store(), options_.optimizer);
 }
 

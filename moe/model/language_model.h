@@ -23,8 +23,8 @@ struct ModelBuild {
   const parallel::DeviceMesh& mesh;
   MoeOptions moe;
   at::ScalarType dtype = at::kFloat;
-  uint64_t seed = 0;           ///< of the initial weights and of force_balance
-  bool force_balance = false;  ///< debug.force_balance
+  uint64_t seed = 0;                                ///< of the initial weights and of force_balance
+  bool force_balance = false;                       ///< debug.force_balance
   std::shared_ptr<parallel::FaultInjection> fault;  ///< may be null
 };
 

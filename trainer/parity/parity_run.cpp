@@ -240,8 +240,7 @@ std::string ParityRun::rank_json() {
     }
   }
   const auto expert = mesh_.group("expert");
-  const auto range =
-      moe::expert_range(expert->rank(), expert->size(), golden_.model.num_experts);
+  const auto range = moe::expert_range(expert->rank(), expert->size(), golden_.model.num_experts);
   std::vector<int64_t> experts(range.size());
   std::iota(experts.begin(), experts.end(), range.begin);
   return nlohmann::ordered_json{{"rank", mesh_.world()->rank()},
