@@ -3,6 +3,13 @@
 #include "kernels/ops.h"
 
 namespace moesaic::moe {
+namespace {
+
+std::optional<at::Tensor> main_gradient(const at::Tensor& parameter) {
+  return parameter.grad().defined() ? std::optional(parameter.grad()) : std::nullopt;
+}
+
+}  // namespace
 
 ExpertRange expert_range(int64_t rank, int64_t num_ranks, int64_t num_experts) {
   return {rank * num_experts / num_ranks, (rank + 1) * num_experts / num_ranks};
@@ -39,8 +46,11 @@ std::vector<DeclaredParameter> Experts::declare(const std::string& prefix,
 }
 
 at::Tensor Experts::operator()(const at::Tensor& rows_RD, const at::Tensor& num_rows_e) const {
-  const auto gate_up_R2F = kernels::grouped_gemm(rows_RD, gate_up_proj_e2FD, num_rows_e);
-  return kernels::grouped_gemm(kernels::gated_activation(gate_up_R2F), down_proj_eDF, num_rows_e);
+  // Weight gradients go straight into the main gradients (`.grad` is a view of the store's buffer).
+  const auto gate_up_R2F = kernels::grouped_gemm(rows_RD, gate_up_proj_e2FD, num_rows_e,
+                                                 main_gradient(gate_up_proj_e2FD));
+  return kernels::grouped_gemm(kernels::gated_activation(gate_up_R2F), down_proj_eDF, num_rows_e,
+                               main_gradient(down_proj_eDF));
 }
 
 }  // namespace moesaic::moe

@@ -70,6 +70,10 @@ Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) 
   if (context.statistics != nullptr) {
     const int64_t num_dropped = routed.expert_idx_TK.numel() - plan.source_R.numel();
     context.statistics->add(options_.layer_idx, plan.counts_GE.sum(0), num_dropped);
+    if (context.statistics->keeps_decisions) {
+      context.statistics->decisions.push_back({options_.layer_idx, context.first_token,
+                                               routed.expert_idx_TK, plan.row_of_choice_TK.lt(0)});
+    }
   }
   return {routed.weights_TK, std::move(plan)};
 }

@@ -11,6 +11,7 @@ RoutingStatistics::RoutingStatistics(int64_t num_layers, int64_t num_experts)
 void RoutingStatistics::reset() {
   counts_LE.zero_();
   dropped_L.zero_();
+  decisions.clear();
 }
 
 void RoutingStatistics::add(int64_t layer_idx, const at::Tensor& counts_E, int64_t num_dropped) {

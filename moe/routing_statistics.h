@@ -5,8 +5,17 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace moesaic::moe {
+
+/// What one router decided for one micro-batch. T tokens, K choices a token.
+struct RoutingDecision {
+  int64_t layer_idx = 0;
+  int64_t first_token = 0;   ///< of the micro-batch, among the tokens of the step
+  at::Tensor expert_idx_TK;  ///< int64
+  at::Tensor is_dropped_TK;  ///< bool
+};
 
 class RoutingStatistics {
  public:
@@ -15,6 +24,10 @@ class RoutingStatistics {
   void reset();
   /// Adds one micro-batch of one layer.
   void add(int64_t layer_idx, const at::Tensor& counts_E, int64_t num_dropped);
+
+  /// Whether the routers also append to `decisions`, to compare layouts choice by choice.
+  bool keeps_decisions = false;
+  std::vector<RoutingDecision> decisions;  ///< of this rank, in the order of the forwards
 
   at::Tensor counts_LE;  ///< int64, of this rank's tokens; the sum over data ranks is the truth
   at::Tensor dropped_L;  ///< int64

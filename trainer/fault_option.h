@@ -16,7 +16,7 @@ std::shared_ptr<parallel::FaultInjection> make_fault_injection(
     const std::optional<std::string>& fault, const parallel::Communicator& world);
 
 /// A fault that has hit nothing proves nothing: throws ExitError(kConfiguration) on every rank when
-/// no rank was hit. Collective.
+/// no rank was hit. `fault` may be null: then it does nothing. Collective.
 void check_fault_was_hit(const parallel::FaultInjection* fault, parallel::Communicator& world);
 
 }  // namespace moesaic::trainer

@@ -1,4 +1,6 @@
 // The program: runs the command line, prints what went wrong, and turns it into an exit code.
+#include <malloc.h>
+
 #include <chrono>
 #include <iostream>
 #include <thread>
@@ -36,9 +38,17 @@ int fail(ExitCode code, const std::string& message) {
   return static_cast<int>(code);
 }
 
+/// Large tensors come and go with every step. glibc would give each back to the kernel and take the
+/// page faults again, which can cost more than the arithmetic.
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 2047 << 20);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_freed_memory();
   try {
     return moesaic::trainer::run_command_line({argv + std::min(argc, 1), argv + argc});
   } catch (const moesaic::trainer::ExitError& error) {

@@ -48,6 +48,8 @@ Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool al
   resume(allow_config_change);
   if (world.rank() == 0) {
     metrics_log_ = std::make_unique<MetricsLog>(run_dir_, step_);
+    std::filesystem::copy_file(config_.origins.at(""), run_dir_ / "config.yaml",
+                               std::filesystem::copy_options::overwrite_existing);
     write_text(run_dir_ / "resolved.yaml", resolved_yaml(config_));
   }
 }
@@ -133,6 +135,7 @@ ExitCode Trainer::run() {
       save();
     }
   }
+  check_fault_was_hit(fault_.get(), *mesh_.world());
   if (step_ < config_.trainer.max_steps) {
     log_->info(fmt::format("stopped by a signal after step {}: the same command goes on", step_));
     return ExitCode::kPreempted;

@@ -64,6 +64,8 @@ class TrainingState {
   moe::LanguageModel& model() { return *model_; }
   parallel::ParameterStore& store() { return model_->store(); }
   AdamW& optimizer() { return *optimizer_; }
+  /// What this rank's routers did in the last step.
+  moe::RoutingStatistics& statistics() { return *statistics_; }
   const parallel::DeviceMesh& mesh() const { return mesh_; }
 
  private:

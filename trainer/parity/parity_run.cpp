@@ -121,10 +121,11 @@ void ParityRun::load_weights() {
 }
 
 std::vector<Comparison> ParityRun::run() {
+  // The step comes first, so that a fault which strikes once strikes in training.
   std::vector<Comparison> comparisons;
-  comparisons.push_back(compare_logits());
   compare_first_step(comparisons);
   comparisons.push_back(compare_gradients());
+  comparisons.insert(comparisons.begin(), compare_logits());
   comparisons.push_back(compare_adamw_losses());
   comparisons.push_back(compare_final_weights());
   return merge_over_ranks(comparisons, *mesh_.world());
