@@ -9,6 +9,7 @@
 #include "trainer/command_line.h"
 #include "trainer/exit_code.h"
 #include "trainer/launch.h"
+#include "trainer/stop_signal.h"
 
 namespace {
 
@@ -21,19 +22,24 @@ void print_error(const std::string& message) {
   std::cerr << speaker + ": " + message + "\n" << std::flush;
 }
 
-/// What is wrong with the command line or a file is wrong on all ranks alike. Rank 0 says so;
-/// mpirun then ends the others before they repeat it. A rank that is alone with its trouble still
-/// speaks.
-void let_rank_zero_speak(ExitCode code) {
-  bool alike = code == ExitCode::kUsage || code == ExitCode::kConfiguration ||
-               code == ExitCode::kNoInput || code == ExitCode::kBadFile;
-  if (alike && moesaic::trainer::launch_rank() != 0) {
-    std::this_thread::sleep_for(std::chrono::seconds(2));
+/// What a command finds wrong, it mostly finds wrong on all ranks alike. Rank 0 says so, and mpirun
+/// ends the others before they repeat it. A rank that is alone with its trouble speaks later.
+bool rank_zero_has_spoken() {
+  constexpr auto kPatience = std::chrono::seconds(5);
+  if (moesaic::trainer::launch_rank() == 0) {
+    return false;
   }
+  const auto began = std::chrono::steady_clock::now();
+  while (!moesaic::trainer::stop_was_requested()) {
+    if (std::chrono::steady_clock::now() - began > kPatience) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
 }
 
 int fail(ExitCode code, const std::string& message) {
-  let_rank_zero_speak(code);
   print_error(message);
   return static_cast<int>(code);
 }
@@ -52,7 +58,8 @@ int main(int argc, char** argv) {
   try {
     return moesaic::trainer::run_command_line({argv + std::min(argc, 1), argv + argc});
   } catch (const moesaic::trainer::ExitError& error) {
-    return fail(error.code(), error.what());
+    return rank_zero_has_spoken() ? static_cast<int>(error.code())
+                                  : fail(error.code(), error.what());
   } catch (const moesaic::parallel::CommunicationError& error) {
     return fail(ExitCode::kCommunication, error.what());
   } catch (const c10::Error& error) {
