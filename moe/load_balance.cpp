@@ -9,6 +9,7 @@ namespace moesaic::moe {
 /// Counts that a backward will read; filled at once, or by finish_forward.
 struct BalanceCounts : torch::CustomClassHolder {
   at::Tensor counts_GE;  // int64; G = 1 where one group spans several micro-batches
+  bool complete = true;  // false until finish_forward where a group spans several ranks
   double scale = 0.0;    // d(coef * loss) / d probs[t, e] = scale * counts[group of t, e]
 };
 
@@ -39,15 +40,15 @@ class InjectLoadBalance : public torch::autograd::Function<InjectLoadBalance> {
     const auto holder =
         c10::static_intrusive_pointer_cast<CountsHolder>(ctx->saved_data["counts"].toCapsule());
     const auto& counts = *holder->counts;
-    TORCH_CHECK(counts.counts_GE.defined(),
-                "load balance: finish_forward() must run before the backward");
+    TORCH_CHECK(counts.complete, "load balance: finish_forward() must run before the backward");
     const int64_t num_tokens = ctx->saved_data["num_tokens"].toInt();
     const auto dtype = ctx->saved_data["dtype"].toScalarType();
     const int64_t num_groups = counts.counts_GE.size(0);
     const int64_t num_experts = counts.counts_GE.size(1);
+    const int64_t group_tokens = num_groups > 0 ? num_tokens / num_groups : 0;
     const auto grad_GE = counts.counts_GE.to(dtype).mul(counts.scale);
     const auto grad_TE = grad_GE.unsqueeze(1)
-                             .expand({num_groups, num_tokens / num_groups, num_experts})
+                             .expand({num_groups, group_tokens, num_experts})
                              .reshape({num_tokens, num_experts});
     return {grads[0], grad_TE, at::Tensor()};
   }
@@ -151,6 +152,7 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
     while (waiting_.size() <= idx) {
       waiting_.push_back(std::make_shared<BalanceCounts>());
       waiting_.back()->counts_GE = at::zeros({1, num_experts_}, at::kLong);
+      waiting_.back()->complete = false;
     }
     counts = waiting_[idx];
     counts->counts_GE.add_(counts_GE.sum(0, /*keepdim=*/true));
@@ -202,6 +204,7 @@ void AuxiliaryLosses::finish_forward() {
                              : previous_counts_GE_.defined()
                                  ? previous_counts_GE_.narrow(0, static_cast<int64_t>(i), 1)
                                  : at::zeros_like(all);
+    waiting_[i]->complete = true;
   }
   previous_counts_GE_ = counts_LE;
 }
