@@ -48,10 +48,14 @@ std::string dry_run_report(const Config& config, int64_t world_size) {
 }  // namespace
 
 int train_command(const TrainArguments& arguments) {
-  const int64_t world_size = launch_world_size().value_or(1);
-  const auto config = read_config(arguments.config, arguments.overrides, world_size);
+  auto world_size = launch_world_size();
+  if (arguments.dry_run && !world_size) {
+    // A cluster's configuration, looked at elsewhere: the smallest job that it describes.
+    world_size = read_config(arguments.config, arguments.overrides, std::nullopt).parallel.expert;
+  }
+  const auto config = read_config(arguments.config, arguments.overrides, world_size.value_or(1));
   if (arguments.dry_run) {
-    print_once(dry_run_report(config, world_size));
+    print_once(dry_run_report(config, world_size.value_or(1)));
     return static_cast<int>(ExitCode::kDone);
   }
   const DistributedSession session(config.parallel, config.trainer);

@@ -150,10 +150,10 @@ bool Trainer::train_one_step() {
   const auto metrics =
       state_->train_step(loader_->next(step_), step_shape(config_), lr, stop_was_requested());
   ++step_;
-  count_skipped(metrics);
   if (due(config_.logging.interval) || metrics.skipped || step_ == config_.trainer.max_steps) {
     log_step(metrics, lr);
   }
+  count_skipped(metrics);
   return metrics.stop_requested;
 }
 

@@ -91,11 +91,18 @@ show_output() {
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# on RANKS ARGUMENTS...: the command line of moesaic on that many ranks, in the array `command`.
+# on RANKS ARGUMENTS...: the command line of moesaic on that many ranks, in the array `command`. Of
+# an override that is given twice the last one counts, so that a case can add to `train`.
 on() {
-  local ranks=$1
+  local ranks=$1 argument idx
+  local -A place=()
   shift
-  command=("$binary" "$@")
+  command=("$binary")
+  for argument; do
+    idx=${#command[@]}
+    case $argument in --*.*=*) idx=${place[${argument%%=*}]:=$idx} ;; esac
+    command[idx]=$argument
+  done
   [ "$ranks" = 1 ] || command=(mpirun -n "$ranks" --bind-to none "${command[@]}")
 }
 
@@ -111,8 +118,8 @@ run() {
 }
 
 judge() {
-  local expected=$1 code=$2 elapsed_ms=$3 what=${4//$source_dir\//}
-  printf '  %6d ms, exit code %s: %s\n' "$elapsed_ms" "$code" "${what//$work\//}"
+  local expected=$1 code=$2 elapsed_ms=$3 what=${4/"${train[*]}"/train tiny.yaml}
+  printf '  %6d ms, exit code %s: %s\n' "$elapsed_ms" "$code" "${what//$source_dir\//}"
   if [ "$code" != "$expected" ]; then
     fail "exit code $code, expected $expected"
     show_output

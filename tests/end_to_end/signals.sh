@@ -3,7 +3,7 @@
 # goes on as if nothing had been.
 . "$(dirname "$0")/harness.sh"
 prepare_data
-options=(--parallel.expert=2 --trainer.max_steps=150 --checkpoint.interval=null)
+options=(--parallel.expert=2 --trainer.max_steps=100 --checkpoint.interval=null)
 
 # interrupted SIGNAL WHOM: a life of the run that ends by that signal ("job": mpirun, else a rank).
 interrupted() {
@@ -30,5 +30,5 @@ run 0 2 "${train[@]}" "${options[@]}" --trainer.run_dir=interrupted
 prints 'resumed from .* after step'
 run 0 2 "${train[@]}" "${options[@]}" --trainer.run_dir=whole
 check "the same bytes in weights and moments" \
-  same_weights interrupted/checkpoints/step-000150 whole/checkpoints/step-000150
+  same_weights interrupted/checkpoints/step-000100 whole/checkpoints/step-000100
 exit $failures
