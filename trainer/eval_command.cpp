@@ -12,6 +12,12 @@
 #include "trainer/model_checkpoint.h"
 
 namespace moesaic::trainer {
+namespace {
+
+// Without gradients memory is no concern; wide batches keep the experts' products large.
+constexpr int64_t kDefaultSequences = 8;
+
+}  // namespace
 
 int eval_command(const EvalArguments& arguments) {
   const auto config = read_overrides(
@@ -28,8 +34,10 @@ int eval_command(const EvalArguments& arguments) {
                                       : model.max_position_embeddings;
   const auto windows = std::make_shared<TokenWindows>(std::vector<std::string>{arguments.data},
                                                       sequence_length, model.vocab_size);
-  const ValidationBatches batches(windows, config.data.micro_batch_size, data->rank(),
-                                  data->size());
+  const int64_t micro_batch_size = config.origins.contains("data.micro_batch_size")
+                                       ? config.data.micro_batch_size
+                                       : kDefaultSequences;
+  const ValidationBatches batches(windows, micro_batch_size, data->rank(), data->size());
   const auto result = evaluate(*loaded, mesh, batches);
   print_once(fmt::format("cross_entropy: {:.9f} tokens: {}\n", result.loss, result.num_targets));
   return static_cast<int>(ExitCode::kDone);
