@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/ops.h"
+
 namespace moesaic::moe {
 
 /// How the load-balance value is computed from counts and mean probabilities.
@@ -19,8 +21,7 @@ enum class BalanceScope { kSequence, kMicroBatch, kGlobal };
 /// The tokens that share one capacity.
 enum class CapacityGroup { kSequence, kMicroBatch };
 
-/// Who keeps a place in a full expert; ties go to the earlier token.
-enum class DropPolicy { kPosition, kProbability };
+using kernels::DropPolicy;
 
 /// Who moves rows to experts.
 enum class DispatcherKind { kAuto, kLocal, kAllToAll };

@@ -19,6 +19,23 @@ at::Tensor uniform_experts(uint64_t seed, int64_t layer_idx, int64_t first_token
   return std::get<1>(at::topk(draws_TE, top_k, /*dim=*/-1, /*largest=*/false)).contiguous();
 }
 
+// Who stays in a full expert: the rank of each weight in its group, equal where weights differ by
+// rounding only. Tokens with equal contexts (a token repeated at the start of a sequence, equal
+// starts of two sequences) have mathematically equal weights; without this, rounding, which differs
+// between layouts, would decide which of them is dropped instead of their position.
+at::Tensor drop_priorities(const at::Tensor& weights_TK, int64_t tokens_per_group) {
+  if (weights_TK.numel() == 0) {
+    return weights_TK;
+  }
+  const double rounding = weights_TK.scalar_type() == at::kDouble ? 1e-10 : 1e-6;
+  const auto weights_GN = weights_TK.reshape({-1, tokens_per_group * weights_TK.size(1)});
+  const auto [ascending_GN, order_GN] = at::sort(weights_GN, /*dim=*/1);
+  auto rank_GN = at::zeros_like(weights_GN, at::kDouble);
+  rank_GN.narrow(1, 1, rank_GN.size(1) - 1)
+      .copy_(ascending_GN.diff(1, /*dim=*/1).gt(rounding).cumsum(1));
+  return at::empty_like(rank_GN).scatter_(1, order_GN, rank_GN).view(weights_TK.sizes());
+}
+
 }  // namespace
 
 std::vector<DeclaredParameter> Router::declare(const std::string& prefix,
@@ -57,16 +74,17 @@ Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) 
   kernels::CapacityOptions capacity;
   int64_t tokens_per_group = std::max<int64_t>(x_TD.size(0), 1);
   if (context.training && options_.capacity.factor) {
-    capacity.factor = options_.capacity.factor;
-    capacity.policy = options_.capacity.policy == DropPolicy::kPosition
-                          ? kernels::DropPolicy::kPosition
-                          : kernels::DropPolicy::kProbability;
+    capacity = {.factor = options_.capacity.factor, .policy = options_.capacity.policy};
     if (options_.capacity.group == CapacityGroup::kSequence) {
       tokens_per_group = context.sequence_length;
     }
   }
-  auto plan = kernels::plan_dispatch(routed.expert_idx_TK, routed.weights_TK.detach(),
-                                     options_.num_experts, tokens_per_group, capacity);
+  auto priorities_TK = routed.weights_TK.detach();
+  if (capacity.factor && capacity.policy == kernels::DropPolicy::kProbability) {
+    priorities_TK = drop_priorities(priorities_TK, tokens_per_group);
+  }
+  auto plan = kernels::plan_dispatch(routed.expert_idx_TK, priorities_TK, options_.num_experts,
+                                     tokens_per_group, capacity);
   if (context.statistics != nullptr) {
     const int64_t num_dropped = routed.expert_idx_TK.numel() - plan.source_R.numel();
     context.statistics->add(options_.layer_idx, plan.counts_GE.sum(0), num_dropped);
