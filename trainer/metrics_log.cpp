@@ -30,14 +30,24 @@ void truncate_metrics(const std::filesystem::path& path, int64_t last_step) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const auto entry = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (entry.is_object() && entry.value("step", int64_t{0}) <= last_step) {
+    if (entry.is_object() && entry.contains("step") && entry["step"].is_number_integer() &&
+        entry["step"].get<int64_t>() <= last_step) {
       kept += line + "\n";
     }
   }
   in.close();
   const auto temporary = path.string() + ".tmp";
-  std::ofstream(temporary) << kept;
-  std::filesystem::rename(temporary, path);
+  std::ofstream out(temporary);
+  out << kept;
+  out.close();
+  std::error_code error;
+  if (out) {
+    std::filesystem::rename(temporary, path, error);
+  }
+  if (!out || error) {
+    throw ExitError(ExitCode::kStorage,
+                    "cannot write " + temporary + " to replace " + path.string());
+  }
 }
 
 std::string duration(double seconds) {

@@ -13,15 +13,15 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// JSON has no infinity.
-double finite(double value) {
-  return std::isfinite(value) ? value : 1e300;
+// JSON has neither NaN nor infinity: null stands for both.
+double number_of(const nlohmann::json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
 }
 
 }  // namespace
 
 double Comparison::used() const {
-  if (!std::isfinite(difference)) {
+  if (!std::isfinite(difference) || !std::isfinite(bound)) {
     return kInfinity;
   }
   if (difference == 0.0) {
@@ -71,15 +71,19 @@ std::vector<Comparison> merge_over_ranks(const std::vector<Comparison>& local,
   auto list = nlohmann::json::array();
   for (const auto& comparison : local) {
     list.push_back(
-        {comparison.worst, finite(comparison.difference), comparison.bound, comparison.compared});
+        {comparison.worst, comparison.difference, comparison.bound, comparison.compared});
   }
-  auto merged = local;
+  // From nothing and in rank order, so that all ranks choose the same among equals.
+  std::vector<Comparison> merged;
+  for (const auto& comparison : local) {
+    merged.push_back({.quantity = comparison.quantity, .of_tensors = comparison.of_tensors});
+  }
   for (const auto& text : gather_texts(list.dump(), world)) {
     const auto other = nlohmann::json::parse(text);
     for (size_t i = 0; i < merged.size(); ++i) {
       if (other[i][3].get<bool>()) {
-        merged[i].include(other[i][0].get<std::string>(), other[i][1].get<double>(),
-                          other[i][2].get<double>());
+        merged[i].include(other[i][0].get<std::string>(), number_of(other[i][1]),
+                          number_of(other[i][2]));
       }
     }
   }

@@ -19,8 +19,8 @@ struct Comparison {
   bool compared = false;    ///< false: the reference has no such entry
   bool of_tensors = false;  ///< entries are named tensors
 
-  /// How much of its bound the entry uses; NaN and infinite differences are infinitely far. A bound
-  /// of zero asks for exact equality.
+  /// How much of its bound the entry uses; NaN and infinite differences or bounds are infinitely
+  /// far. A bound of zero asks for exact equality.
   double used() const;
   bool ok() const { return !compared || used() <= 1.0; }
   /// Takes the entry if it is worse than what is here.
