@@ -131,6 +131,7 @@ void GradientReducer::finish() {
     }
   }
   armed_ = false;
+  num_started_ = 0;
 }
 
 }  // namespace moesaic::parallel
