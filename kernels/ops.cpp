@@ -111,7 +111,9 @@ RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& optio
   const int64_t num_experts = logits_TE.size(1);
   TORCH_CHECK(options.top_k >= 1 && options.top_k <= num_experts,
               "route_tokens: top_k must be in [1, ", num_experts, "], got ", options.top_k);
-  TORCH_CHECK(options.top_k > 1 || (options.softmax_before_top_k && !options.norm_topk_prob),
+  // Of one expert alone the weight is one however it is made: a dense model.
+  TORCH_CHECK(options.top_k > 1 || num_experts == 1 ||
+                  (options.softmax_before_top_k && !options.norm_topk_prob),
               "route_tokens: top_k = 1 needs the softmax before top-k and no norm_topk_prob: the"
               " weight would be the constant one and the router would get no gradient");
   auto [expert_idx_TK, weights_TK, probs_TE] = dispatched::route_tokens(

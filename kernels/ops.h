@@ -39,7 +39,7 @@ struct RoutedTokens {
 /// The choice is by logits, so rounding in the softmax can neither make ties nor swap experts; NaN
 /// ranks first, and the ids are valid whatever the logits.
 /// Throws c10::Error for top_k outside [1, E], and for top_k == 1 with softmax after top-k or with
-/// norm_topk_prob, whose weights are constant one and carry no gradient.
+/// norm_topk_prob (unless E == 1), whose weights are constant one and carry no gradient.
 /// Differentiable in logits_TE through weights_TK and probs_TE.
 RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& options);
 

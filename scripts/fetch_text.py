@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Fetches Shakespeare's works, or takes a text folder of your own, and splits it into documents.
 
-  scripts/fetch_text.py                            -> data/shakespeare/{train,validation,test}.jsonl
-  scripts/fetch_text.py --from DIR [--output DIR]  -> data/<name of DIR>/{train,validation,test}.jsonl
+  scripts/fetch_text.py                            data/shakespeare/{train,validation,test}.jsonl
+  scripts/fetch_text.py --from DIR [--output DIR]  data/<name of DIR>/{train,validation,test}.jsonl
 
-A document is a piece of a work, cut at headings and blank lines, of some 2 to 8 kB, one JSON object
-{"text": ...} a line. A document goes to train, validation or test (98 : 1 : 1) by the SHA-256 of its
-text alone, so the split is the same everywhere and stays the same when texts are added.
+A document is a piece of a work, cut at headings and blank lines, of some 2 to 8 kB, one JSON
+object {"text": ...} a line. A document goes to train, validation or test (98 : 1 : 1) by the
+SHA-256 of its text alone, so the split is the same everywhere and stays the same when texts are
+added.
 Needs Python 3.11 and, for the first fetch only, pip. Later calls do nothing and need no network.
 """
 

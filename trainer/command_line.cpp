@@ -157,7 +157,8 @@ void CommandLine::add_model_verbs() {
       ->required()
       ->type_name("PREFIX");
   eval->footer(
-      "Takes overrides of parallel, trainer, debug and data.\n\nExample:\n"
+      "Takes overrides of parallel, trainer, debug.force_balance, data.micro_batch_size and\n"
+      "data.sequence_length.\n\nExample:\n"
       "  moesaic eval runs/shakespeare/checkpoints/step-000400 --data data/shakespeare/validation");
 
   auto* generate = add_verb(
@@ -171,7 +172,7 @@ void CommandLine::add_model_verbs() {
   add_number(generate, "--top-k", generate_.top_k, 1, "Draw among the most likely tokens only.");
   add_number(generate, "--seed", generate_.seed, 0, "Seed of the draws (0).");
   generate->footer(
-      "Takes overrides of parallel, trainer and debug.\n\nExample:\n"
+      "Takes overrides of parallel, trainer and debug.force_balance.\n\nExample:\n"
       "  moesaic generate runs/shakespeare/checkpoints/step-000400 --prompt 'ROMEO:' "
       "--temperature 0.8");
 }

@@ -1,6 +1,8 @@
 // moesaic eval: cross-entropy of a checkpoint on token files, in nats a token.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "trainer/commands.h"
 #include "trainer/config/read_config.h"
 #include "trainer/data/token_windows.h"
@@ -21,8 +23,8 @@ constexpr int64_t kDefaultSequences = 8;
 
 int eval_command(const EvalArguments& arguments) {
   const auto config = read_overrides(
-      arguments.overrides,
-      {"parallel", "trainer", "data.micro_batch_size", "data.sequence_length", "kernels", "debug"});
+      arguments.overrides, {"parallel", "trainer", "data.micro_batch_size", "data.sequence_length",
+                            "kernels", "debug.force_balance"});
   const DistributedSession session(config.parallel, config.trainer);
   const auto mesh = session.make_mesh();
   const auto loaded = load_model(arguments.folder, config, mesh);
@@ -40,6 +42,9 @@ int eval_command(const EvalArguments& arguments) {
   const ValidationBatches batches(windows, micro_batch_size, data->rank(), data->size());
   const auto result = evaluate(*loaded, mesh, batches);
   print_once(fmt::format("cross_entropy: {:.9f} tokens: {}\n", result.loss, result.num_targets));
+  if (!std::isfinite(result.loss)) {
+    throw ExitError(ExitCode::kInternal, arguments.folder.string() + ": not finite");
+  }
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -13,8 +13,8 @@
 namespace moesaic::trainer {
 
 int generate_command(const GenerateArguments& arguments) {
-  const auto config =
-      read_overrides(arguments.overrides, {"parallel", "trainer", "kernels", "debug"});
+  const auto config = read_overrides(arguments.overrides,
+                                     {"parallel", "trainer", "kernels", "debug.force_balance"});
   const DistributedSession session(config.parallel, config.trainer);
   const auto mesh = session.make_mesh();
   const auto model = load_model(arguments.folder, config, mesh);

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "moe/stateless_random.h"
+#include "trainer/exit_code.h"
 
 namespace moesaic::trainer {
 namespace {
@@ -59,6 +60,10 @@ std::vector<int64_t> generate(moe::LanguageModel& model, std::vector<int64_t> pr
     const auto logits_BSV = model.logits(input_ids.unsqueeze(0), {.training = false});
     const auto last_V = logits_BSV[0][length - 1].to(at::kDouble).contiguous();
     const auto* data = last_V.const_data_ptr<double>();
+    if (!std::all_of(data, data + last_V.numel(),
+                     [](double logit) { return !std::isnan(logit); })) {
+      throw ExitError(ExitCode::kInternal, "generate: the model's logits are not numbers");
+    }
     const auto next =
         sample({data, data + last_V.numel()}, options, static_cast<uint64_t>(tokens.size()));
     if (std::find(config.eos_token_id.begin(), config.eos_token_id.end(), next) !=

@@ -72,12 +72,14 @@ LogicalTensors logical_tensors(TrainingState& state) {
 }
 
 // Of the replicas of a piece exactly one writes it; they take turns, so that all disks' queues
-// work.
+// work. Counted for each group: ranks may own different numbers of experts, but the replicas of a
+// group have the same pieces of it.
 std::vector<TensorBytes> owned_bytes(TrainingState& state) {
   std::vector<TensorBytes> bytes;
-  int64_t turn = 0;
+  std::map<const parallel::ParameterGroup*, int64_t> turns;
   for (const auto& piece : local_pieces(state, /*with_moments=*/true)) {
-    if (turn++ % piece.group->replicas->size() == piece.group->replicas->rank()) {
+    const auto& replicas = *piece.group->replicas;
+    if (turns[piece.group]++ % replicas.size() == replicas.rank()) {
       const auto element_bytes = static_cast<int64_t>(piece.memory.element_size());
       bytes.push_back({piece.name, piece.tensor_offset * element_bytes,
                        piece.memory.const_data_ptr(), piece.memory.numel() * element_bytes});

@@ -24,6 +24,19 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
   }
 }
 
+// A run may be continued from its own copy: `train runs/NAME/config.yaml`.
+void copy_config(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  if (std::filesystem::equivalent(from, to, error)) {
+    return;
+  }
+  std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing, error);
+  if (error) {
+    throw ExitError(ExitCode::kStorage, fmt::format("cannot copy {} to {}: {}", from.string(),
+                                                    to.string(), error.message()));
+  }
+}
+
 moe::StepShape step_shape(const Config& config) {
   return {.num_sequences = config.data.global_batch_size,
           .sequence_length = config.data.sequence_length,
@@ -48,8 +61,7 @@ Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool al
   resume(allow_config_change);
   if (world.rank() == 0) {
     metrics_log_ = std::make_unique<MetricsLog>(run_dir_, step_);
-    std::filesystem::copy_file(config_.origins.at(""), run_dir_ / "config.yaml",
-                               std::filesystem::copy_options::overwrite_existing);
+    copy_config(config_.origins.at(""), run_dir_ / "config.yaml");
     write_text(run_dir_ / "resolved.yaml", resolved_yaml(config_));
   }
 }
@@ -128,10 +140,12 @@ ExitCode Trainer::run() {
   bool stop_requested = false;
   while (step_ < config_.trainer.max_steps && !stop_requested) {
     stop_requested = train_one_step();
-    if (due(config_.logging.validation_interval) || step_ == config_.trainer.max_steps) {
+    const bool is_last = step_ == config_.trainer.max_steps;
+    if (config_.logging.validation_interval &&
+        (due(config_.logging.validation_interval) || is_last)) {
       validate();
     }
-    if (due(config_.checkpoint.interval) || step_ == config_.trainer.max_steps || stop_requested) {
+    if (due(config_.checkpoint.interval) || is_last || stop_requested) {
       save();
     }
   }

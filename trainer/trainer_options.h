@@ -71,7 +71,8 @@ struct LoggingOptions {
                     .minimum = 1,
                     .may_change_on_resume = true});
     visitor.option("validation_interval", validation_interval,
-                   {.help = "Steps between validations; null never validates.",
+                   {.help = "Steps between validations; the last step is validated too. Null never "
+                            "validates.",
                     .minimum = 1,
                     .may_change_on_resume = true});
     visitor.option("validation_batches", validation_batches,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A rank that stands still (SIGSTOP) while the others wait for it: the watchdogs end the job and name
-# it. Each of four ranks in turn.
+# A rank that stands still (SIGSTOP) while the others wait for it: the watchdogs end the job and
+# name it. Each of four ranks in turn.
 . "$(dirname "$0")/harness.sh"
 timeout_s=5
 prepare_data

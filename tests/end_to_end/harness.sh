@@ -1,6 +1,6 @@
 # Sourced by every case of this folder: `case.sh BINARY [...]`. Gives the case a folder of its own
-# (the working directory), small token files, and the words run, on, start, finish, check. Nothing is
-# left behind: neither the folder nor a process. A case ends with `exit $failures`.
+# (the working directory), small token files, and the words run, on, start, finish, check. Nothing
+# is left behind: neither the folder nor a process. A case ends with `exit $failures`.
 # shellcheck shell=bash
 
 set -u
@@ -79,8 +79,14 @@ check() {
 }
 
 # prints PATTERN, complains PATTERN: stdout or stderr of the last command holds it (grep -E).
-prints() { check "stdout: $1" grep -qE -- "$1" out; }
-complains() { check "stderr: $1" grep -qE -- "$1" err; }
+prints() { expect_text stdout out "$1"; }
+complains() { expect_text stderr err "$1"; }
+
+expect_text() {
+  local failures_before=$failures
+  check "$1: $3" grep -qE -- "$3" "$2"
+  [ "$failures" = "$failures_before" ] || show_output
+}
 
 show_output() {
   sed 's/^/    out| /' out | tail -30
@@ -126,7 +132,8 @@ judge() {
   fi
 }
 
-# start RANKS ARGUMENTS...: in the background; out and err fill up. finish CODE SECONDS waits for it.
+# start RANKS ARGUMENTS...: in the background; out and err fill up. finish CODE SECONDS waits for
+# it.
 start() {
   on "$@"
   started_what=$*
@@ -152,15 +159,16 @@ finish() {
 job_is_over() { ! kill -0 "$job" 2>/dev/null; }
 
 # The job has done a step.
-is_training() { grep -q '^step ' out || job_is_over; }
+is_training() { grep -qs '^step ' out || job_is_over; }
 
 # --- training data and runs --------------------------------------------------------------
 
 # write_text FILE SEED SENTENCES: the same words on every machine.
 write_text() {
   awk -v state="$2" -v sentences="$3" 'BEGIN {
-    num_words = split("the rank of a token and its expert router gate weight sum drop batch step " \
-      "loss norm layer head key value query that which sends to from by with one two many few", words)
+    num_words = split("the rank of a token and its expert router gate weight sum drop batch " \
+      "step loss norm layer head key value query that which sends to from by with one two " \
+      "many few", words)
     for (i = 0; i < sentences; ++i) {
       line = ""
       for (j = 0; j < 8; ++j) {

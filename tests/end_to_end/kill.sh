@@ -14,6 +14,7 @@ options=(--parallel.expert=2 --lr_schedule.kind=constant --data.global_batch_siz
   --checkpoint.keep_last=3)
 interrupted=(--trainer.run_dir=interrupted --checkpoint.interval=2 --trainer.max_steps=1000000)
 
+has_started() { [ -n "$(pid_of_rank 1)" ] || job_is_over; }
 up_to() { sleep "$(awk -v r=$RANDOM -v most="$1" 'BEGIN { print most * r / 32768 }')"; }
 
 say "$num_kills kills"
@@ -21,7 +22,7 @@ for ((kills = 1; kills <= num_kills; ++kills)); do
   start 2 "${train[@]}" "${options[@]}" "${interrupted[@]}"
   if [ $((kills % 5)) = 0 ]; then
     up_to 0.5 # while it starts
-    wait_until 30 eval '[ -n "$(pid_of_rank 1)" ] || job_is_over'
+    wait_until 30 has_started
   else
     wait_until 60 is_training
     up_to 1.0

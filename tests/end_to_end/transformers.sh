@@ -26,8 +26,8 @@ close() {
         exit !(NR == 2 && tokens[1] == tokens[2] && difference <= 1e-5 * value[1]) }'
 }
 check "the same cross-entropy to 1e-5, relative, over the same tokens" close
-"$binary" generate "$checkpoint" --prompt 'the rank' --max-new-tokens 8 >text
-check "the same greedy text" python3 - text out <<'PYTHON'
+"$binary" generate "$checkpoint" --prompt 'the rank' --max-new-tokens 8 >continued
+check "the same greedy text" python3 - continued out <<'PYTHON'
 import ast, re, sys
 ours, theirs = (open(path, errors="surrogateescape").read() for path in sys.argv[1:])
 theirs = ast.literal_eval(re.search(r"^generated: (.*)$", theirs, re.M).group(1))

@@ -2,7 +2,8 @@
 # Runs parallel_fault under mpirun and checks how the job ends: the exit code, the time, that no
 # process is left, and what was printed.
 #
-#   fault_test.sh BINARY RANKS KIND RANK TIMEOUT_S EXPECTED_CODE [TEXT ...]     (! TEXT: must not occur)
+#   fault_test.sh BINARY RANKS KIND RANK TIMEOUT_S EXPECTED_CODE [TEXT ...]
+#                                                              (! TEXT: must not occur)
 set -u
 binary=$1 ranks=$2 kind=$3 culprit=$4 timeout_s=$5 expected=$6
 shift 6

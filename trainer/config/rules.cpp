@@ -141,6 +141,11 @@ void check_data(const Config& config, RuleChecker& rules) {
       static_cast<double>(data.global_batch_size) * static_cast<double>(data.sequence_length);
   rules.require(tokens <= kMaxTokens, {"data.global_batch_size", "data.sequence_length"},
                 "a step would have " + number_text(tokens) + " tokens; 1e12 is the limit");
+  constexpr double kMaxRunTokens = 1e18;  // counted in 64 bits
+  double run_tokens = tokens * static_cast<double>(config.trainer.max_steps);
+  rules.require(run_tokens <= kMaxRunTokens,
+                {"trainer.max_steps", "data.global_batch_size", "data.sequence_length"},
+                "the run would have " + number_text(run_tokens) + " tokens; 1e18 is the limit");
 }
 
 void check_moe(const Config& config, RuleChecker& rules) {

@@ -137,6 +137,7 @@ const BadConfig kBadConfigs[] = {
      "dispatcher: local moves no rows"},
     {"global_batch_size: 8", "global_batch_size: 1e12", "18:22", "1e12 is the limit"},
     {"num_hidden_layers: 2", "num_hidden_layers: 1e18", "4:16", "1e15 is the limit"},
+    {"max_steps: 10", "max_steps: 1e17", "28:14", "1e18 is the limit"},
     // not even a tree
     {"name: tiny", "name: tiny\nname: other", "2:1", "duplicate key 'name', first given at"},
     {"name: tiny", "name: &a tiny", "1:7", "anchors (&name) are not supported"},
