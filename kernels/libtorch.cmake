@@ -3,6 +3,9 @@
 # The wheel that scripts/setup.sh unpacks is a CUDA build. Its TorchConfig.cmake insists on a CUDA
 # toolkit and its libtorch.so would load the CUDA libraries, so we link libtorch_cpu, libc10 and the
 # wheel's own libgomp by hand. Another LibTorch is used when CMAKE_PREFIX_PATH leads to one.
+# Looked up at every configuration: a CMAKE_PREFIX_PATH that was set since then counts.
+unset(MOESAIC_TORCH_INCLUDE CACHE)
+unset(MOESAIC_TORCH_GOMP CACHE)
 find_path(MOESAIC_TORCH_INCLUDE ATen/ATen.h
   PATH_SUFFIXES include torch/include
   PATHS ${CMAKE_PREFIX_PATH} ENV CMAKE_PREFIX_PATH ${MOESAIC_DEPS}/torch ${MOESAIC_DEPS}

@@ -155,11 +155,14 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
       waiting_.back()->complete = false;
     }
     counts = waiting_[idx];
+    TORCH_CHECK(!counts->complete,
+                "load balance: scope global and formula hf need every forward"
+                " of a step before its first backward");
     counts->counts_GE.add_(counts_GE.sum(0, /*keepdim=*/true));
   } else {
     counts = std::make_shared<BalanceCounts>();
     counts->counts_GE = counts_GE;
-    if (fault_ != nullptr && previous_counts_GE_.defined() &&
+    if (coef_ != 0.0 && fault_ != nullptr && previous_counts_GE_.defined() &&
         fault_->fire(FaultInjection::Kind::stale_count)) {
       counts->counts_GE = previous_counts_GE_;
     }
@@ -196,7 +199,8 @@ void AuxiliaryLosses::finish_forward() {
   }
   const auto counts_LE = at::cat(local);
   data_->all_reduce_sum(counts_LE)->wait();
-  const bool stale = fault_ != nullptr && fault_->fire(FaultInjection::Kind::stale_count);
+  const bool stale =
+      coef_ != 0.0 && fault_ != nullptr && fault_->fire(FaultInjection::Kind::stale_count);
   for (size_t i = 0; i < waiting_.size(); ++i) {
     const auto all = counts_LE.narrow(0, static_cast<int64_t>(i), 1);
     // The previous group's counts: those of the previous step, none at the first.

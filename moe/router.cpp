@@ -19,20 +19,32 @@ at::Tensor uniform_experts(uint64_t seed, int64_t layer_idx, int64_t first_token
   return std::get<1>(at::topk(draws_TE, top_k, /*dim=*/-1, /*largest=*/false)).contiguous();
 }
 
-// Who stays in a full expert: the rank of each weight in its group, equal where weights differ by
-// rounding only. Tokens with equal contexts (a token repeated at the start of a sequence, equal
-// starts of two sequences) have mathematically equal weights; without this, rounding, which differs
-// between layouts, would decide which of them is dropped instead of their position.
-at::Tensor drop_priorities(const at::Tensor& weights_TK, int64_t tokens_per_group) {
+// Who stays in a full expert: the rank of each weight among those of its group and expert, equal
+// where neighbours differ by rounding only. Tokens with equal contexts (a token repeated at the
+// start of a sequence, equal starts of two sequences) have mathematically equal weights; without
+// this, rounding, which differs between layouts, would decide which of them is dropped instead of
+// their position.
+at::Tensor drop_priorities(const at::Tensor& weights_TK, const at::Tensor& expert_idx_TK,
+                           int64_t tokens_per_group) {
   if (weights_TK.numel() == 0) {
     return weights_TK;
   }
-  const double rounding = weights_TK.scalar_type() == at::kDouble ? 1e-10 : 1e-6;
-  const auto weights_GN = weights_TK.reshape({-1, tokens_per_group * weights_TK.size(1)});
-  const auto [ascending_GN, order_GN] = at::sort(weights_GN, /*dim=*/1);
-  auto rank_GN = at::zeros_like(weights_GN, at::kDouble);
-  rank_GN.narrow(1, 1, rank_GN.size(1) - 1)
-      .copy_(ascending_GN.diff(1, /*dim=*/1).gt(rounding).cumsum(1));
+  const double rounding = weights_TK.scalar_type() == at::kDouble ? 1e-10 : 1e-5;
+  const int64_t choices_per_group = tokens_per_group * weights_TK.size(1);
+  const auto weights_GN = weights_TK.to(at::kDouble).reshape({-1, choices_per_group});
+  const auto expert_idx_GN = expert_idx_TK.reshape({-1, choices_per_group});
+  // In the order of (expert, weight).
+  const auto by_weight_GN = at::argsort(weights_GN, /*stable=*/true, /*dim=*/1);
+  const auto by_expert_GN =
+      at::argsort(expert_idx_GN.gather(1, by_weight_GN), /*stable=*/true, /*dim=*/1);
+  const auto order_GN = by_weight_GN.gather(1, by_expert_GN);
+  const auto ascending_GN = weights_GN.gather(1, order_GN);
+  const auto is_larger_GN = ascending_GN.diff(1, /*dim=*/1)
+                                .gt(ascending_GN.narrow(1, 1, choices_per_group - 1).mul(rounding));
+  const auto is_next_expert_GN = expert_idx_GN.gather(1, order_GN).diff(1, /*dim=*/1).ne(0);
+  auto rank_GN = at::zeros_like(weights_GN);
+  rank_GN.narrow(1, 1, choices_per_group - 1)
+      .copy_(is_larger_GN.logical_or(is_next_expert_GN).cumsum(1));
   return at::empty_like(rank_GN).scatter_(1, order_GN, rank_GN).view(weights_TK.sizes());
 }
 
@@ -81,7 +93,7 @@ Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) 
   }
   auto priorities_TK = routed.weights_TK.detach();
   if (capacity.factor && capacity.policy == kernels::DropPolicy::kProbability) {
-    priorities_TK = drop_priorities(priorities_TK, tokens_per_group);
+    priorities_TK = drop_priorities(priorities_TK, routed.expert_idx_TK, tokens_per_group);
   }
   auto plan = kernels::plan_dispatch(routed.expert_idx_TK, priorities_TK, options_.num_experts,
                                      tokens_per_group, capacity);

@@ -22,6 +22,7 @@ struct FaultInjection {
     double_aux,          // auxiliary gradient injected twice
     corrupt_all_to_all,  // one element of one exchange changed, after the comparison of the
                          // partners
+    nan_loss,            // the loss of a micro-batch is not a number
   };
 
   Kind kind = Kind::none;

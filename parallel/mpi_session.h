@@ -14,9 +14,6 @@ namespace moesaic::parallel {
 /// without it use make_single_communicator(). Before any MPI call.
 bool is_launched_by_mpi();
 
-/// "Open MPI v4.1.4, ...", one line. Needs no session.
-std::string mpi_version();
-
 class MpiSession {
  public:
   /// Something between this session and its end, e.g. the communication thread.

@@ -233,7 +233,10 @@ void Operation::post_receives(Transport& transport, int stage) {
 }
 
 bool Operation::poll_sends() {
-  return std::erase_if(pending_sends_, [](Pending& entry) { return entry.request->done(); }) > 0;
+  // A request that is null was moved from when an earlier call threw half-way.
+  return std::erase_if(pending_sends_, [](Pending& entry) {
+           return entry.request == nullptr || entry.request->done();
+         }) > 0;
 }
 
 void Operation::check_header(int i) {

@@ -20,6 +20,7 @@ struct ParallelOptions {
     visitor.option(
         "timeout_s", timeout_s,
         {.help = "Seconds that a communication may take before the job ends with exit code 71.",
+         .maximum = 1e9,
          .above = 0.0,
          .may_change_on_resume = true});
   }

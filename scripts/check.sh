@@ -102,7 +102,8 @@ no_pickles() {
 }
 no_marks() { nowhere '\b(TO[D]O|FIX[M]E|XX[X])\b' "$source_files"; }
 no_places() {
-  nowhere '[.][.]/shared|/work/(shared|wt|main)' "$source_files" "$(select_files '\.md$')"
+  nowhere '[.][.]/shared|/work/(shared|wt|main)|[d]esign\.md' "$source_files" \
+    "$(select_files '\.md$')"
 }
 no_hosts() { nowhere 'https?:/[/]|--index-[u]rl' "$script_files" "$build_files"; }
 no_silent_skips() {

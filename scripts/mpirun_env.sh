@@ -7,8 +7,9 @@
 if [ "$(id -u)" = 0 ]; then  # containers: mpirun refuses to run as root otherwise
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
-# A slot is a physical core; a rank that waits must not keep another from running.
-if [ "${1:?ranks}" -gt "$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)" ]; then
+# A slot is a physical core that we may use; a rank that waits must not keep another from running.
+physical_cores=$(lscpu -p=CORE,SOCKET | grep -v '^#' | sort -u | wc -l)
+if [ "${1:?ranks}" -gt "$physical_cores" ] || [ "$1" -gt "$(nproc)" ]; then
   export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 fi
 if [ -n "${2:-}" ]; then

@@ -67,6 +67,7 @@ cmake                has_command cmake
 ninja-build          has_command ninja
 git                  has_command git
 python3              has_command python3
+python3-pip          python3 -m pip --version
 libopenmpi-dev       has_command mpicxx
 openmpi-bin          has_command mpirun
 libyaml-cpp-dev      has_header yaml-cpp/yaml.h
@@ -77,7 +78,6 @@ libxxhash-dev        has_header xxhash.h
 libgtest-dev         has_header gtest/gtest.h
 libgmock-dev         has_header gmock/gmock.h
 TABLE
-  if wants_wheels; then python3 -m pip --version >/dev/null 2>&1 || echo python3-pip; fi
   if [ $tests = yes ]; then has_clang_format || echo clang-format-14; fi
   if [ $python = yes ]; then
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || echo python3-venv

@@ -17,11 +17,10 @@ failed=0
 ctest --preset release -j 1 --timeout 300 --no-tests=error --output-junit ctest.xml "$@" || failed=1
 echo "test: $((SECONDS - started)) s in all"
 
-# Tests labelled `transformers` need the --python part, tests labelled `cuda` a GPU.
+# Tests labelled `transformers` need the --python part of the set-up.
 may_skip=
-[ -x .deps/venv/bin/python ] || may_skip+='|transformers'
-nvidia-smi -L >/dev/null 2>&1 || may_skip+='|cuda'
-python3 - "${may_skip#|}" "$@" <<'PYTHON' || failed=1
+python3 scripts/transformers_environment.py || may_skip=transformers
+python3 - "$may_skip" "$@" <<'PYTHON' || failed=1
 import json, subprocess, sys, xml.etree.ElementTree as xml
 may_skip, *selection = sys.argv[1:]
 cases = list(xml.parse("build/ctest.xml").iter("testcase"))

@@ -6,5 +6,6 @@ function(moesaic_add_mpi_test name ranks)
       ". scripts/mpirun_env.sh ${ranks} && exec mpirun -n ${ranks} --bind-to none \"$@\"" mpirun
       ${ARGN}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS mpi TIMEOUT 120 PROCESSORS ${ranks})
+  set_tests_properties(${name} PROPERTIES
+    LABELS mpi TIMEOUT 180 PROCESSORS ${ranks} ENVIRONMENT OMP_NUM_THREADS=1)
 endfunction()

@@ -2,6 +2,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cstdio>
+#include <iostream>
+
 #include "trainer/commands.h"
 #include "trainer/config/problems.h"
 #include "trainer/config/scalar.h"
@@ -12,6 +15,14 @@ namespace moesaic::trainer {
 namespace {
 
 using Texts = std::vector<std::string>;
+
+/// A report that did not arrive is no success.
+void flush_output() {
+  std::cout << std::flush;
+  if (!std::cout || std::fflush(stdout) != 0) {
+    throw ExitError(ExitCode::kStorage, "cannot write to standard output");
+  }
+}
 
 [[noreturn]] void usage_error(const std::string& message) {
   throw ExitError(ExitCode::kUsage, message);
@@ -157,9 +168,9 @@ void CommandLine::add_model_verbs() {
       ->required()
       ->type_name("PREFIX");
   eval->footer(
-      "Takes overrides of parallel, trainer, debug.force_balance, data.micro_batch_size and\n"
-      "data.sequence_length.\n\nExample:\n"
-      "  moesaic eval runs/shakespeare/checkpoints/step-000400 --data data/shakespeare/validation");
+      "Takes overrides of parallel, trainer.device, trainer.threads, trainer.precision,\n"
+      "debug.force_balance, data.micro_batch_size and data.sequence_length.\n\nExample:\n"
+      "  moesaic eval runs/shakespeare/checkpoints/step-000240 --data data/shakespeare/validation");
 
   auto* generate = add_verb(
       app_, "generate", "Continue a text.", [this] { return generate_command(generate_); },
@@ -172,8 +183,9 @@ void CommandLine::add_model_verbs() {
   add_number(generate, "--top-k", generate_.top_k, 1, "Draw among the most likely tokens only.");
   add_number(generate, "--seed", generate_.seed, 0, "Seed of the draws (0).");
   generate->footer(
-      "Takes overrides of parallel, trainer and debug.force_balance.\n\nExample:\n"
-      "  moesaic generate runs/shakespeare/checkpoints/step-000400 --prompt 'ROMEO:' "
+      "Takes overrides of parallel, trainer.device, trainer.threads, trainer.precision and\n"
+      "debug.force_balance.\n\nExample:\n"
+      "  moesaic generate runs/shakespeare/checkpoints/step-000240 --prompt 'ROMEO:' "
       "--temperature 0.8");
 }
 
@@ -310,7 +322,11 @@ int CommandLine::run(const Texts& arguments) {
   }
   const auto* verb = chosen();
   take_extras(*verb);
-  return verb->run();
+  const int code = verb->run();
+  if (verb->app->get_name() != "train") {  // whose log file holds what its console may lose
+    flush_output();
+  }
+  return code;
 }
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include "parallel/thread_communicator.h"
 #include "trainer/exit_code.h"
 #include "trainer/launch.h"
-#include "trainer/stop_signal.h"
 
 namespace moesaic::trainer {
 
@@ -18,7 +17,6 @@ DistributedSession::DistributedSession(const parallel::ParallelOptions& parallel
                                        const TrainerOptions& trainer)
     : parallel_(parallel) {
   at::set_num_threads(num_threads(trainer));
-  install_stop_signal_handlers();
   if (!parallel::is_launched_by_mpi()) {
     world_ = parallel::make_single_communicator();
     return;
@@ -30,14 +28,15 @@ DistributedSession::DistributedSession(const parallel::ParallelOptions& parallel
 }
 
 parallel::DeviceMesh DistributedSession::make_mesh() const {
-  const int size = world_->size();
-  const auto expert = static_cast<int>(parallel_.expert);
+  const int64_t size = world_->size();
+  const int64_t expert = parallel_.expert;
   if (size % expert != 0) {
     throw ExitError(
         ExitCode::kConfiguration,
         fmt::format("parallel.expert: {} does not divide the {} ranks of this job", expert, size));
   }
-  return parallel::DeviceMesh::for_training(world_, /*pipeline=*/1, size / expert, expert);
+  return parallel::DeviceMesh::for_training(world_, /*pipeline=*/1, static_cast<int>(size / expert),
+                                            static_cast<int>(expert));
 }
 
 int num_threads(const TrainerOptions& options) {

@@ -13,8 +13,8 @@ namespace moesaic::trainer {
 
 class DistributedSession {
  public:
-  /// Sets threads, installs the signal handlers, then starts MPI if there is a launcher. Every rank
-  /// of the job constructs it once. Throws CommunicationError.
+  /// Sets threads, then starts MPI if there is a launcher. Every rank of the job constructs it
+  /// once. Throws CommunicationError.
   DistributedSession(const parallel::ParallelOptions& parallel, const TrainerOptions& trainer);
 
   const parallel::CommunicatorPtr& world() const { return world_; }

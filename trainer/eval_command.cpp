@@ -22,9 +22,10 @@ constexpr int64_t kDefaultSequences = 8;
 }  // namespace
 
 int eval_command(const EvalArguments& arguments) {
-  const auto config = read_overrides(
-      arguments.overrides, {"parallel", "trainer", "data.micro_batch_size", "data.sequence_length",
-                            "kernels", "debug.force_balance"});
+  const auto config =
+      read_overrides(arguments.overrides,
+                     {"parallel", "trainer.device", "trainer.threads", "trainer.precision",
+                      "data.micro_batch_size", "data.sequence_length", "debug.force_balance"});
   const DistributedSession session(config.parallel, config.trainer);
   const auto mesh = session.make_mesh();
   const auto loaded = load_model(arguments.folder, config, mesh);
@@ -34,6 +35,12 @@ int eval_command(const EvalArguments& arguments) {
   const int64_t sequence_length = config.origins.contains("data.sequence_length")
                                       ? config.data.sequence_length
                                       : model.max_position_embeddings;
+  if (sequence_length > model.max_position_embeddings) {
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("data.sequence_length: {} is more than the model's "
+                                "max_position_embeddings, {}",
+                                sequence_length, model.max_position_embeddings));
+  }
   const auto windows = std::make_shared<TokenWindows>(std::vector<std::string>{arguments.data},
                                                       sequence_length, model.vocab_size);
   const int64_t micro_batch_size = config.origins.contains("data.micro_batch_size")

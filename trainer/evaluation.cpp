@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "trainer/exit_code.h"
+
 namespace moesaic::trainer {
 
 EvaluationResult evaluate(moe::LanguageModel& model, const parallel::DeviceMesh& mesh,
@@ -21,8 +23,11 @@ EvaluationResult evaluate(moe::LanguageModel& model, const parallel::DeviceMesh&
   }
   const auto sums = at::tensor({loss_sum, static_cast<double>(num_targets)}, at::kDouble);
   mesh.group("data")->all_reduce_sum(sums)->wait();
-  const double total = std::max(sums[1].item<double>(), 1.0);
-  return {sums[0].item<double>() / total, static_cast<int64_t>(sums[1].item<double>())};
+  const double total = sums[1].item<double>();
+  if (total == 0.0) {
+    throw ExitError(ExitCode::kBadFile, "evaluation: the data hold no target");
+  }
+  return {sums[0].item<double>() / total, static_cast<int64_t>(total)};
 }
 
 }  // namespace moesaic::trainer

@@ -16,7 +16,8 @@ struct EvaluationResult {
 };
 
 /// At most max_passes batches a rank; all of them when absent. Collective: every rank runs the same
-/// number of forward passes. Every rank returns the same.
+/// number of forward passes. Every rank returns the same. Throws ExitError(kBadFile) on every rank
+/// when there is no target.
 EvaluationResult evaluate(moe::LanguageModel& model, const parallel::DeviceMesh& mesh,
                           const ValidationBatches& batches,
                           std::optional<int64_t> max_passes = std::nullopt);

@@ -13,16 +13,18 @@
 namespace moesaic::trainer {
 
 int generate_command(const GenerateArguments& arguments) {
-  const auto config = read_overrides(arguments.overrides,
-                                     {"parallel", "trainer", "kernels", "debug.force_balance"});
+  const auto config =
+      read_overrides(arguments.overrides, {"parallel", "trainer.device", "trainer.threads",
+                                           "trainer.precision", "debug.force_balance"});
   const DistributedSession session(config.parallel, config.trainer);
   const auto mesh = session.make_mesh();
   const auto model = load_model(arguments.folder, config, mesh);
-  if (model->config().vocab_size < kByteVocabSize) {
-    throw ExitError(
-        ExitCode::kBadFile,
-        fmt::format("{}: vocab_size {} has no room for the {} tokens of bytes",
-                    arguments.folder.string(), model->config().vocab_size, kByteVocabSize));
+  if (model->config().vocab_size < kByteVocabSize ||
+      !speaks_bytes(model->config(), arguments.folder)) {
+    throw ExitError(ExitCode::kBadFile,
+                    fmt::format("{}: generate speaks the built-in byte tokens only, and the "
+                                "tokenizer of this model is another one",
+                                arguments.folder.string()));
   }
   auto prompt = encode_bytes(arguments.prompt);
   if (prompt.empty()) {

@@ -61,8 +61,8 @@ std::vector<int64_t> generate(moe::LanguageModel& model, std::vector<int64_t> pr
     const auto last_V = logits_BSV[0][length - 1].to(at::kDouble).contiguous();
     const auto* data = last_V.const_data_ptr<double>();
     if (!std::all_of(data, data + last_V.numel(),
-                     [](double logit) { return !std::isnan(logit); })) {
-      throw ExitError(ExitCode::kInternal, "generate: the model's logits are not numbers");
+                     [](double logit) { return std::isfinite(logit); })) {
+      throw ExitError(ExitCode::kInternal, "generate: the model's logits are not finite");
     }
     const auto next =
         sample({data, data + last_V.numel()}, options, static_cast<uint64_t>(tokens.size()));

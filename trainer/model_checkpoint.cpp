@@ -4,23 +4,16 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
-#include <nlohmann/json.hpp>
-
 #include "moe/model/families/olmoe.h"
 #include "trainer/checkpoint/checkpoint_reader.h"
 #include "trainer/config/model_file.h"
-#include "trainer/data/byte_tokenizer.h"
 #include "trainer/exit_code.h"
 
 namespace moesaic::trainer {
 namespace {
 
-using nlohmann::ordered_json;
-
 constexpr const char* kFirstMoment = "exp_avg.";
 constexpr const char* kSecondMoment = "exp_avg_sq.";
-constexpr const char* kTrainerJson = "trainer.json";
-constexpr int64_t kTrainerJsonVersion = 1;
 
 /// A contiguous run of elements of a logical tensor in this rank's memory.
 struct TensorPiece {
@@ -88,65 +81,6 @@ std::vector<TensorBytes> owned_bytes(TrainingState& state) {
   return bytes;
 }
 
-std::string trainer_json(const RunState& run) {
-  return ordered_json{{"format_version", kTrainerJsonVersion},
-                      {"step", run.step},
-                      {"tokens", run.num_tokens},
-                      {"num_updates", run.num_updates},
-                      {"skipped_in_a_row", run.skipped_in_a_row},
-                      {"data_fingerprint", run.data_fingerprint},
-                      {"configuration", run.configuration}}
-             .dump(2) +
-         "\n";
-}
-
-RunState parse_trainer_json(const std::string& text, const std::filesystem::path& folder) {
-  const auto label = (folder / kTrainerJson).string();
-  try {
-    const auto json = ordered_json::parse(text);
-    if (json.at("format_version").get<int64_t>() != kTrainerJsonVersion) {
-      throw ExitError(ExitCode::kStorage, label + ": written by another version of moesaic");
-    }
-    RunState run;
-    run.step = json.at("step").get<int64_t>();
-    run.num_tokens = json.at("tokens").get<int64_t>();
-    run.num_updates = json.at("num_updates").get<int64_t>();
-    run.skipped_in_a_row = json.at("skipped_in_a_row").get<int64_t>();
-    run.data_fingerprint = json.at("data_fingerprint").get<std::string>();
-    run.configuration = json.at("configuration").get<std::string>();
-    return run;
-  } catch (const ordered_json::exception& error) {
-    throw ExitError(ExitCode::kStorage, label + ": " + error.what());
-  }
-}
-
-std::string generation_config_json(const moe::ModelConfig& model) {
-  ordered_json json = {{"_from_model_config", true}};
-  if (model.eos_token_id.size() == 1) {
-    json["eos_token_id"] = model.eos_token_id[0];
-  } else if (!model.eos_token_id.empty()) {
-    json["eos_token_id"] = model.eos_token_id;
-  }
-  if (model.pad_token_id) {
-    json["pad_token_id"] = *model.pad_token_id;
-  }
-  return json.dump(2) + "\n";
-}
-
-std::vector<Document> documents(const RunState& run, const Config& config) {
-  std::vector<Document> result = {
-      {"config.json", model_config_json(config.model.config)},
-      {"generation_config.json", generation_config_json(config.model.config)},
-      {kTrainerJson, trainer_json(run)}};
-  // The built-in tokenizer fits every vocabulary that has room for it.
-  if (config.model.config.vocab_size >= kByteVocabSize) {
-    result.push_back({"tokenizer.json", byte_tokenizer_json()});
-    result.push_back({"tokenizer_config.json",
-                      byte_tokenizer_config_json(config.model.config.max_position_embeddings)});
-  }
-  return result;
-}
-
 // The weights of a foreign folder may be of any floating type; names and shapes must agree.
 std::vector<LogicalTensor> expected_weights(const moe::LanguageModel& model,
                                             const TensorFolder& folder,
@@ -170,20 +104,27 @@ std::vector<LogicalTensor> expected_weights(const moe::LanguageModel& model,
 
 SavedCheckpoint save_training_checkpoint(TrainingState& state, const RunState& run,
                                          const Config& config,
-                                         const std::filesystem::path& checkpoints) {
+                                         const std::filesystem::path& checkpoints,
+                                         const SaveOptions& options) {
   const auto tensors = logical_tensors(state);
   const CheckpointPlan plan(tensors.weights, tensors.moments);
   SaveRequest request;
   request.checkpoints = checkpoints;
   request.step = run.step;
   request.plan = &plan;
-  request.documents = documents(run, config);
+  request.documents = checkpoint_documents(run, config);
   request.bytes = owned_bytes(state);
   request.keep_last = config.checkpoint.keep_last;
+  request.known_invalid = options.known_invalid;
+  if (auto* fault = options.fault) {
+    request.operations = fault->file_operations();
+    request.at_phase = [fault, &run](const char* phase) { fault->reach(phase, run.step); };
+  }
   return save_checkpoint(*state.mesh().world(), request);
 }
 
-RunState load_training_checkpoint(TrainingState& state, const std::filesystem::path& folder) {
+void load_training_checkpoint(TrainingState& state, const RunState& run,
+                              const std::filesystem::path& folder) {
   auto tensors = logical_tensors(state);
   auto& expected = tensors.weights;
   expected.insert(expected.end(), tensors.moments.begin(), tensors.moments.end());
@@ -193,11 +134,8 @@ RunState load_training_checkpoint(TrainingState& state, const std::filesystem::p
     destinations.push_back({piece.name, piece.tensor_offset * element_bytes,
                             piece.memory.mutable_data_ptr(), piece.memory.numel() * element_bytes});
   }
-  auto& world = *state.mesh().world();
-  load_checkpoint(world, folder, expected, destinations);
-  auto run = parse_trainer_json(read_document(world, folder, kTrainerJson), folder);
+  load_checkpoint(*state.mesh().world(), folder, expected, destinations);
   state.optimizer().set_num_updates(run.num_updates);
-  return run;
 }
 
 void load_weights(moe::LanguageModel& model, const std::filesystem::path& path) {

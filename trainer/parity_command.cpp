@@ -26,6 +26,10 @@ std::string report_text(const std::vector<Comparison>& comparisons) {
     text += fmt::format("{:<16}  {:>10.3g}  {:>10.3g}  {}{}\n", comparison.quantity,
                         comparison.difference, comparison.bound, comparison.worst,
                         comparison.ok() ? "" : "  <- NOT EQUAL");
+    if (!comparison.not_compared.empty()) {
+      text += fmt::format("{:<16}  not compared, absent from the reference: {}\n", "",
+                          fmt::join(comparison.not_compared, ", "));
+    }
   }
   return text;
 }
@@ -41,6 +45,7 @@ std::string report_json(const std::vector<Comparison>& comparisons,
       entry["difference"] = comparison.difference;
       entry["bound"] = comparison.bound;
       entry["ok"] = comparison.ok();
+      entry["not_compared"] = comparison.not_compared;
     }
     quantities.push_back(std::move(entry));
   }
@@ -108,9 +113,10 @@ int parity_command(const ParityArguments& arguments) {
   if (!equal) {
     // All ranks know it: rank 0 says it, and all leave together.
     if (session.world()->rank() == 0) {
-      fmt::print(stderr, "moesaic: parity {}: not equal; worst: {}; worst tensor: {}\n",
-                 arguments.folder.string(), description(worst_of(comparisons)),
-                 description(worst_of(tensor_comparisons(comparisons))));
+      const auto tensor = worst_of(tensor_comparisons(comparisons));
+      fmt::print(stderr, "moesaic: parity {}: not equal; worst: {}{}\n", arguments.folder.string(),
+                 description(worst_of(comparisons)),
+                 tensor.compared ? "; worst tensor: " + description(tensor) : "");
     }
     return static_cast<int>(ExitCode::kInternal);
   }

@@ -1,15 +1,17 @@
 // moesaic train: builds the job and hands over to the Trainer; --dry-run only does the sums.
 #include <fmt/format.h>
 
-#include <fstream>
+#include <csignal>
 
 #include "moe/experts.h"
 #include "moe/model/families/olmoe.h"
+#include "parallel/mpi_session.h"
 #include "trainer/commands.h"
 #include "trainer/config/read_config.h"
 #include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
 #include "trainer/launch.h"
+#include "trainer/stop_signal.h"
 #include "trainer/trainer.h"
 
 namespace moesaic::trainer {
@@ -45,20 +47,33 @@ std::string dry_run_report(const Config& config, int64_t world_size) {
       config.trainer.max_steps, accumulation, step_tokens, step_tokens * config.trainer.max_steps);
 }
 
-}  // namespace
-
-int train_command(const TrainArguments& arguments) {
+int dry_run(const TrainArguments& arguments) {
   auto world_size = launch_world_size();
-  if (arguments.dry_run && !world_size) {
+  if (!world_size) {
     // A cluster's configuration, looked at elsewhere: the smallest job that it describes.
     world_size = read_config(arguments.config, arguments.overrides, std::nullopt).parallel.expert;
   }
-  const auto config = read_config(arguments.config, arguments.overrides, world_size.value_or(1));
+  const auto config = read_config(arguments.config, arguments.overrides, world_size);
+  print_once(dry_run_report(config, *world_size));
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace
+
+int train_command(const TrainArguments& arguments) {
   if (arguments.dry_run) {
-    print_once(dry_run_report(config, world_size.value_or(1)));
-    return static_cast<int>(ExitCode::kDone);
+    return dry_run(arguments);
   }
+  // Some launchers tell their size only through MPI: those rules wait until it has started.
+  auto world_size = launch_world_size();
+  if (!world_size && !parallel::is_launched_by_mpi()) {
+    world_size = 1;
+  }
+  const auto config = read_config(arguments.config, arguments.overrides, world_size);
+  install_stop_signal_handlers();  // before MPI_Init
+  std::signal(SIGPIPE, SIG_IGN);   // a console that was closed must not end a training
   const DistributedSession session(config.parallel, config.trainer);
+  check_config(config, session.world()->size());
   const auto mesh = session.make_mesh();
   Trainer trainer(config, mesh, arguments.allow_config_change);
   return static_cast<int>(trainer.run());

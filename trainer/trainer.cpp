@@ -54,6 +54,10 @@ Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool al
     log_->warn(lock_->warning());
   }
   fault_ = make_fault_injection(config_.debug.fault, world);
+  if (fault_ != nullptr && fault_->kind == parallel::FaultInjection::Kind::none) {
+    timed_fault_ = std::make_unique<TimedFault>(*parse_fault(*config_.debug.fault), fault_);
+    save_options_.fault = timed_fault_.get();
+  }
   open_data();
   state_ = std::make_unique<TrainingState>(mesh_, training_options(config_), fault_);
   lr_schedule_ = std::make_unique<LrSchedule>(config_.lr_schedule, config_.optimizer.lr,
@@ -90,6 +94,7 @@ void Trainer::open_data() {
 void Trainer::resume(bool allow_config_change) {
   const auto newest = newest_valid(
       *mesh_.world(), run_dir_ / "checkpoints", [&](const auto& folder, const auto& reason) {
+        save_options_.known_invalid.push_back(folder);
         if (mesh_.world()->rank() == 0) {
           log_->warn(fmt::format("skipping checkpoint {}: {}", folder.string(), reason));
         }
@@ -101,7 +106,7 @@ void Trainer::resume(bool allow_config_change) {
     }
     return;
   }
-  const auto run = load_training_checkpoint(*state_, newest->path);
+  const auto run = read_run_state(*mesh_.world(), newest->path);
   const auto differences = resume_differences(run.configuration, config_);
   std::string changes;
   for (const auto& difference : differences) {
@@ -117,6 +122,7 @@ void Trainer::resume(bool allow_config_change) {
                                 "--allow-config-change to go on all the same):{}",
                                 newest->path.string(), changes));
   }
+  load_training_checkpoint(*state_, run, newest->path);
   step_ = run.step;
   last_saved_step_ = run.step;
   skipped_in_a_row_ = run.skipped_in_a_row;
@@ -160,6 +166,9 @@ ExitCode Trainer::run() {
 }
 
 bool Trainer::train_one_step() {
+  if (timed_fault_ != nullptr) {
+    timed_fault_->reach("step", step_ + 1);
+  }
   const double lr = lr_schedule_->at(step_);
   const auto metrics =
       state_->train_step(loader_->next(step_), step_shape(config_), lr, stop_was_requested());
@@ -213,7 +222,8 @@ void Trainer::validate() {
   // The option counts global batches; a rank takes one micro-batch a pass.
   std::optional<int64_t> max_passes;
   if (config_.logging.validation_batches) {
-    max_passes = *config_.logging.validation_batches * loader_->num_micro_batches();
+    max_passes = std::min(*config_.logging.validation_batches, validation_->num_passes()) *
+                 loader_->num_micro_batches();
   }
   const auto result = evaluate(state_->model(), mesh_, *validation_, max_passes);
   if (metrics_log_ != nullptr) {
@@ -236,7 +246,8 @@ void Trainer::save() {
   run.skipped_in_a_row = skipped_in_a_row_;
   run.data_fingerprint = data_fingerprint_;
   run.configuration = resolved_yaml(config_);
-  const auto saved = save_training_checkpoint(*state_, run, config_, run_dir_ / "checkpoints");
+  const auto saved =
+      save_training_checkpoint(*state_, run, config_, run_dir_ / "checkpoints", save_options_);
   last_saved_step_ = step_;
   for (const auto& warning : saved.warnings) {
     log_->warn(warning);

@@ -46,6 +46,8 @@ class Trainer {
   std::unique_ptr<RunLock> lock_;  // rank 0
   std::unique_ptr<RunLog> log_;
   std::shared_ptr<parallel::FaultInjection> fault_;
+  std::unique_ptr<TimedFault> timed_fault_;  // null unless debug.fault is one of the process
+  SaveOptions save_options_;
   std::unique_ptr<TrainingState> state_;
   std::unique_ptr<DataLoader> loader_;
   std::unique_ptr<ValidationBatches> validation_;  // null without validation data

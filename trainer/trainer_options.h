@@ -49,6 +49,7 @@ struct TrainerOptions {
     visitor.option("threads", threads,
                    {.help = "Threads of a rank; null divides the machine's cores among its ranks.",
                     .minimum = 1,
+                    .maximum = 1024,
                     .may_change_on_resume = true});
     visitor.section("precision", precision, "Number formats.");
     visitor.option("max_skipped_steps", max_skipped_steps,
@@ -90,8 +91,10 @@ struct DebugOptions {
   void describe(Visitor& visitor) {
     visitor.option(
         "fault", fault,
-        {.help = "Breaks one thing on purpose, KIND[@WHERE], so that the guards are seen "
-                 "to fire; null breaks nothing.",
+        {.help = "Breaks one thing on the last rank on purpose, KIND[@WHERE], so that the guards "
+                 "are seen to fire: scale_gradient, drop_row, skip_reduce, stale_count, "
+                 "double_aux, corrupt@all_to_all; kill, stop, slow, nan @step,step=N; kill, stop, "
+                 "slow, enospc, short_write @save.PHASE,step=N. Null breaks nothing.",
          .may_change_on_resume = true});
     visitor.option(
         "force_balance", force_balance,

@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 
 #include <cmath>
+#include <limits>
 
 #include "moe/model/families/olmoe.h"
 #include "parallel/global_norm.h"
@@ -69,7 +70,7 @@ StepMetrics TrainingState::compute_gradients(const std::vector<moe::MicroBatch>&
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     const moe::LayerContext context = {
         .training = true, .auxiliary = auxiliary_.get(), .statistics = statistics_.get()};
-    const auto loss = model_->loss_sum(micro_batches[i], context);  // forward
+    const auto loss = with_fault(model_->loss_sum(micro_batches[i], context));  // forward
     auxiliary_->finish_forward();
     if (i + 1 == micro_batches.size()) {
       reducer_->arm();  // complete buckets are reduced while this last backward still runs
@@ -123,6 +124,11 @@ StepMetrics TrainingState::collect(double loss_sum, int64_t num_targets, bool st
   metrics.stop_requested = sums[3].item<double>() > 0.0;
   metrics.num_targets = num_targets;
   return metrics;
+}
+
+at::Tensor TrainingState::with_fault(const at::Tensor& loss) {
+  const bool strikes = fault_ != nullptr && fault_->fire(parallel::FaultInjection::Kind::nan_loss);
+  return strikes ? loss.mul(std::numeric_limits<double>::quiet_NaN()) : loss;
 }
 
 void TrainingState::inject_gradient_fault() {

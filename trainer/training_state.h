@@ -72,6 +72,7 @@ class TrainingState {
   int64_t count_targets(const std::vector<moe::MicroBatch>& micro_batches) const;
   void clip_and_update(const StepMetrics& metrics, double lr);
   StepMetrics collect(double loss_sum, int64_t num_targets, bool stop_requested);
+  at::Tensor with_fault(const at::Tensor& loss);
   void inject_gradient_fault();
 
   const parallel::DeviceMesh& mesh_;

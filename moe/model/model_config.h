@@ -50,7 +50,7 @@ struct ModelConfig {
     visitor.option("intermediate_size", intermediate_size,
                    {.help = "Width of one expert.", .minimum = 1});
     visitor.option("num_hidden_layers", num_hidden_layers,
-                   {.help = "Number of blocks.", .minimum = 1});
+                   {.help = "Number of blocks.", .minimum = 1, .maximum = 10000});
     visitor.option("num_attention_heads", num_attention_heads,
                    {.help = "Query heads; they divide hidden_size.", .minimum = 1});
     visitor.option(
@@ -81,8 +81,9 @@ struct ModelConfig {
         {.help =
              "Queries, keys and values are clipped to [-clip_qkv, clip_qkv]; null does not clip.",
          .above = 0.0});
-    visitor.option("num_experts", num_experts,
-                   {.help = "Experts of a block; 1 makes the model dense.", .minimum = 1});
+    visitor.option(
+        "num_experts", num_experts,
+        {.help = "Experts of a block; 1 makes the model dense.", .minimum = 1, .maximum = 1e6});
     visitor.option("num_experts_per_tok", num_experts_per_tok,
                    {.help = "Experts that each token chooses (top-k).", .minimum = 1});
     visitor.option("norm_topk_prob", norm_topk_prob,

@@ -32,10 +32,22 @@ run 78 2 "${train[@]}" "${schedule[@]}" --lr_schedule.kind=constant --trainer.ru
   --trainer.max_steps=10 --optimizer.lr=1e-3 --data.seed=1
 complains 'data\.seed: '
 check "said once, not by every rank" test "$(grep -c 'data\.seed: ' err)" = 1
+run 78 2 "${train[@]}" "${schedule[@]}" --lr_schedule.kind=constant --trainer.run_dir=one \
+  --trainer.max_steps=10 --model.num_experts=16
+complains 'model\.num_experts: 8 -> 16'
+run 78 1 "${train[@]}" "${schedule[@]}" --lr_schedule.kind=constant --trainer.run_dir=one \
+  --trainer.max_steps=10 --trainer.precision.parameter=float64
+complains 'trainer\.precision\.parameter: float32 -> float64'
 check "the run is as it was" test "$(newest_checkpoint one)" = one/checkpoints/step-000009
 run 0 1 "${train[@]}" "${schedule[@]}" --lr_schedule.kind=constant --trainer.run_dir=one \
   --trainer.max_steps=10 --optimizer.lr=1e-3 --allow-config-change
 prints 'after step 9'
+
+say "the same data in another place"
+cp -r data moved
+run 0 1 "${train[@]}" "${schedule[@]}" --lr_schedule.kind=constant --trainer.run_dir=one \
+  --trainer.max_steps=11 --optimizer.lr=1e-3 --data.sources.train.0=moved/train
+prints 'after step 10'
 
 # flip_byte FILE: one bit in the middle of it.
 flip_byte() {

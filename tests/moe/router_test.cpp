@@ -128,6 +128,30 @@ TEST(Router, TheDropPoliciesKeepDifferentChoices) {
   EXPECT_FALSE(all_equal(kept(DropPolicy::kPosition), kept(DropPolicy::kProbability)));
 }
 
+// At the start of a training all weights are 1 / E and a little: they decide all the same.
+TEST(Router, WeightsThatHardlyDifferStillDecideWhoIsDropped) {
+  constexpr int64_t kManyTokens = 2048;
+  auto options = make_options();
+  options.capacity = {
+      .factor = 0.5, .group = CapacityGroup::kMicroBatch, .policy = DropPolicy::kProbability};
+  Router router(options);
+  router.weight_ED = random_tensor({kExperts, kHidden}, 1, at::kFloat).mul(0.05);
+  const LayerContext context = {
+      .num_sequences = 1, .sequence_length = kManyTokens, .training = true};
+  const auto x_TD = random_tensor({kManyTokens, kHidden}, 2, at::kFloat);
+  const auto routing = router(x_TD, context);
+  const auto expert_idx_TK = std::get<1>(at::topk(x_TD.mm(router.weight_ED.t()), kTopK, -1));
+  const auto is_kept_TK = routing.plan.row_of_choice_TK.ge(0);
+  for (int64_t e = 0; e < kExperts; ++e) {
+    const auto of_expert_TK = expert_idx_TK.eq(e);
+    const auto kept = routing.weights_TK.masked_select(of_expert_TK & is_kept_TK);
+    const auto dropped = routing.weights_TK.masked_select(of_expert_TK & ~is_kept_TK);
+    if (dropped.numel() > 0) {
+      EXPECT_GT(kept.min().item<double>(), dropped.max().item<double>() * (1 - 5e-5));
+    }
+  }
+}
+
 // With capacity.group sequence the dropped set is the same, however sequences share micro-batches.
 TEST(Router, TheDroppedSetOfASequenceDoesNotDependOnItsMicroBatch) {
   auto options = make_options();

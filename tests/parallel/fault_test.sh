@@ -7,6 +7,8 @@
 set -u
 binary=$1 ranks=$2 kind=$3 culprit=$4 timeout_s=$5 expected=$6
 shift 6
+# shellcheck source=scripts/mpirun_env.sh
+. "$(dirname "$0")/../../scripts/mpirun_env.sh" "$ranks"
 folder=$(mktemp -d)
 output=$folder/output
 trap 'rm -rf "$folder"' EXIT

@@ -31,7 +31,6 @@ TEST(MpiCommunicator, SameBitsAsThreads) {
 TEST(MpiCommunicator, MeshGroupsFitTheThreads) {
   EXPECT_EQ(mpi_world()->name(), "world");
   EXPECT_TRUE(parallel::is_launched_by_mpi());
-  EXPECT_NE(parallel::mpi_version().find("MPI"), std::string::npos);
 }
 
 }  // namespace

@@ -17,7 +17,10 @@ TEST(FaultOption, WithoutAFaultThereIsNone) {
 
 TEST(FaultOption, AnUnknownKindIsAnErrorThatNamesAllKinds) {
   tests::spawn_ranks(2, [](Communicator& world) {
-    for (const char* wrong : {"drop_rows", "", "none", "corrupt", "Drop_Row"}) {
+    for (const char* wrong :
+         {"drop_rows", "", "none", "corrupt", "Drop_Row", "kill", "kill@step", "kill@step,step=0",
+          "kill@step,step=x", "kill@save.end,step=1", "nan@save.begin,step=1", "enospc@step,step=1",
+          "kill@step,step=1,step=2"}) {
       expect_exit_error([&] { make_fault_injection(wrong, world); }, ExitCode::kConfiguration,
                         "is not one of scale_gradient, drop_row, skip_reduce, stale_count, "
                         "double_aux, corrupt@all_to_all");
@@ -45,6 +48,20 @@ TEST(FaultOption, ActsOnTheLastRankOnly) {
       EXPECT_EQ(fault->fire(kind), world.rank() == 2);
     }
   });
+}
+
+TEST(FaultOption, AFaultOfTheProcessIsTakenApart) {
+  using Process = FaultOption::Process;
+  const auto kill = parse_fault("kill@save.before_rename,step=12");
+  ASSERT_TRUE(kill);
+  EXPECT_EQ(kill->process, Process::kKill);
+  EXPECT_EQ(kill->phase, "save.before_rename");
+  EXPECT_EQ(kill->step, 12);
+  EXPECT_EQ(kill->numerical, FaultInjection::Kind::none);
+  EXPECT_EQ(parse_fault("nan@step,step=3")->process, Process::kNan);
+  EXPECT_EQ(parse_fault("enospc@save.begin,step=1")->process, Process::kNoSpace);
+  EXPECT_EQ(parse_fault("short_write@save.begin,step=1")->process, Process::kShortWrite);
+  EXPECT_EQ(parse_fault("drop_row")->process, Process::kNone);
 }
 
 TEST(FaultOption, AFaultThatHitNothingIsAnErrorOnEveryRank) {

@@ -54,7 +54,7 @@ struct LayoutCase {
   bool depends_on_micro_batch = false;
   /// Counts of the whole step: every forward precedes the first backward.
   bool one_micro_batch = false;
-  /// Every layout at accumulation 1 and 2; else each layout of the issue at one of them.
+  /// Every layout at accumulation 1 and 2; else each layout at one of them.
   bool all_layouts = false;
   /// A query of a single key has no gradient: what is left there is rounding.
   bool attention_has_one_key = false;

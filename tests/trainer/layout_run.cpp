@@ -121,6 +121,9 @@ class Differences {
 
   // Pieces of one rank against whole tensors.
   void pieces(const std::string& what, const HubPieces& actual, const HubPieces& reference) {
+    if (actual.empty() || reference.empty()) {
+      lines_.push_back(what + ": nothing to compare");
+    }
     double largest = 0.0;
     for (const auto& [name, piece] : reference) {
       largest = std::max(largest, piece.values.abs().max().item<double>());
@@ -223,6 +226,9 @@ LayoutRun train(const LayoutCase& layout_case, const Layout& layout, TrainingSta
     const auto micro_batches = micro_batches_of(layout_case, layout, data_rank, step);
     run.steps.push_back(
         {state.train_step(micro_batches, shape, kLearningRate), state.statistics().decisions});
+    if (step == 0) {
+      run.gradients = hub_pieces(state, flat_buffers(state, &parallel::ParameterGroup::gradients));
+    }
   }
   run.weights = hub_pieces(state, flat_buffers(state, &parallel::ParameterGroup::values));
   run.exp_avg = hub_pieces(state, state.optimizer().exp_avg());

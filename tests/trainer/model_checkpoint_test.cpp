@@ -94,15 +94,21 @@ std::map<std::string, std::string> tensor_files(const std::filesystem::path& fol
   return files;
 }
 
+trainer::RunState load(TrainingState& state, const std::filesystem::path& folder) {
+  const auto run = trainer::read_run_state(*state.mesh().world(), folder);
+  trainer::load_training_checkpoint(state, run, folder);
+  return run;
+}
+
 class ModelCheckpoint : public CheckpointFixture {
  protected:
   // What rank 0 was told. `fill`: see fill_moments.
   SavedCheckpoint save(const Layout& layout, const Config& config, const std::string& name,
-                       const std::optional<std::filesystem::path>& load, bool fill = false) {
+                       const std::optional<std::filesystem::path>& load_from, bool fill = false) {
     SavedCheckpoint result;
     with_state(layout, config, [&](TrainingState& state) {
-      if (load) {
-        trainer::load_training_checkpoint(state, *load);
+      if (load_from) {
+        load(state, *load_from);
       }
       if (fill) {
         fill_moments(state);
@@ -160,7 +166,7 @@ TEST_F(ModelCheckpoint, EveryLayoutBeginsWithTheSameWeights) {
 TEST_F(ModelCheckpoint, TheStateOfTheRunComesBack) {
   const auto saved = save({2, 2}, small_config(), "original", std::nullopt);
   with_state({4, 2}, small_config(), [&](TrainingState& state) {
-    const auto run = trainer::load_training_checkpoint(state, saved.path);
+    const auto run = load(state, saved.path);
     const auto expected = run_state_at(7);
     EXPECT_EQ(run.step, expected.step);
     EXPECT_EQ(run.num_tokens, expected.num_tokens);
@@ -180,7 +186,7 @@ TEST_F(ModelCheckpoint, AnotherModelIsRefusedOnEveryRank) {
   int num_refusals = 0;
   with_state({2, 2}, config, [&](TrainingState& state) {
     try {
-      trainer::load_training_checkpoint(state, saved.path);
+      load(state, saved.path);
       ADD_FAILURE() << "seven experts were read from a checkpoint of six";
     } catch (const ExitError& error) {
       EXPECT_EQ(error.code(), ExitCode::kStorage);

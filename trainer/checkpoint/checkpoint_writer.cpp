@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <ranges>
 
 #include "trainer/checkpoint/agreement.h"
 #include "trainer/checkpoint/checkpoint_folder.h"
@@ -292,9 +294,18 @@ class CheckpointSaver {
       return;
     auto folders = list_checkpoint_folders(request_.checkpoints);
     std::erase_if(folders, [&](const auto& folder) { return folder.step > request_.step; });
-    const auto num_kept = static_cast<size_t>(std::max<int64_t>(*request_.keep_last, 1));
-    for (size_t idx = 0; idx + num_kept < folders.size(); ++idx) {
-      move_to_trash(folders[idx].path);
+    const auto is_invalid = [&](const auto& folder) {
+      return folder.step != request_.step &&
+             std::ranges::find(request_.known_invalid, folder.path) != request_.known_invalid.end();
+    };
+    int64_t num_kept = 0;
+    for (const auto& folder : folders | std::views::reverse) {
+      const bool is_kept =
+          !is_invalid(folder) && num_kept < std::max<int64_t>(*request_.keep_last, 1);
+      num_kept += is_kept ? 1 : 0;
+      if (!is_kept) {
+        move_to_trash(folder.path);
+      }
     }
   }
 

@@ -43,6 +43,8 @@ struct SaveRequest {
   std::vector<Document> documents;       ///< rank 0's are written
   std::vector<TensorBytes> bytes;        ///< what this rank owns; exactly one rank owns each byte
   std::optional<int64_t> keep_last;      ///< empty: keep all
+  /// Folders that this run has found invalid: removed with the old ones, never counted as kept.
+  std::vector<std::filesystem::path> known_invalid;
   /// Called on every rank, in this order, with save.begin, save.after_write, save.before_manifest,
   /// save.before_rename, save.after_rename, save.before_latest. No rank passes a phase before all
   /// have reached it (the last two count as one), and what the name says "after" is done on all. An

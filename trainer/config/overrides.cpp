@@ -36,6 +36,7 @@ ConfigNode* descend(ConfigNode& node, const std::string& part, const std::string
       problems.add(origin, path, "the list has " + std::to_string(node.items.size()) + " elements");
       return nullptr;
     }
+    node.origin = origin;
     return index < node.items.size() ? &node.items[index] : &node.items.emplace_back();
   }
   if (node.kind == ConfigNode::Kind::kEmpty) {
@@ -72,6 +73,7 @@ void apply_override(const std::string& origin, const ConfigNode& defaults, Confi
   for (const auto& part : split_key(key)) {
     if (known != nullptr && known->is_list() && node->kind == ConfigNode::Kind::kEmpty) {
       *node = *known;  // an element of a list that the file leaves at its default
+      node->origin = origin;
     }
     node = descend(*node, part, path, origin, problems);
     if (node == nullptr) {
@@ -95,12 +97,31 @@ std::string override_key(const std::string& override_text) {
   return override_text.substr(2, equals - 2);
 }
 
+namespace {
+
+// The first override of a key inside the section that `text` sets as a whole.
+std::string key_below(const std::string& text, const std::vector<std::string>& overrides) {
+  const auto section = override_key(text) + ".";
+  for (const auto& other : overrides) {
+    if (override_key(other).rfind(section, 0) == 0) {
+      return override_key(other);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
 void apply_overrides(const std::vector<std::string>& overrides, const ConfigNode& defaults,
                      ConfigNode& root, Problems& problems) {
   std::set<std::string> seen;
   for (const auto& text : overrides) {
     if (auto key = override_key(text); !seen.insert(key).second) {
       problems.add(text, key, "is given twice on the command line");
+      continue;
+    }
+    if (const auto inner = key_below(text, overrides); !inner.empty()) {
+      problems.add(text, override_key(text), "and " + inner + " on the same command line: which?");
       continue;
     }
     apply_override(text, defaults, root, problems);

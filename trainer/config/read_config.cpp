@@ -191,6 +191,8 @@ moe::MoeOptions read_moe_section(const std::filesystem::path& path,
   OptionReader reader(root, "", state);
   file.describe(reader);
   reader.finish();
+  RuleChecker rules(origins, problems);
+  check_balance(file.moe, rules);
   problems.throw_if_any();
   return file.moe;
 }

@@ -1,6 +1,7 @@
 #include "trainer/config/rules.h"
 
 #include "trainer/config/scalar.h"
+#include "trainer/fault_option.h"
 
 namespace moesaic::trainer {
 
@@ -149,11 +150,6 @@ void check_data(const Config& config, RuleChecker& rules) {
 }
 
 void check_moe(const Config& config, RuleChecker& rules) {
-  const auto& balance = config.moe.load_balance;
-  rules.require(balance.formula != moe::BalanceFormula::kHuggingFace ||
-                    balance.scope == moe::BalanceScope::kGlobal,
-                {"moe.load_balance.scope", "moe.load_balance.formula"},
-                "formula: hf counts over all tokens at once and goes with scope: global only");
   rules.require(config.moe.dispatcher != moe::DispatcherKind::kLocal || config.parallel.expert == 1,
                 {"moe.dispatcher", "parallel.expert"},
                 "dispatcher: local moves no rows between ranks, but " +
@@ -206,7 +202,7 @@ void check_batch(const Config& config, int64_t world_size, RuleChecker& rules) {
       "scope: global needs the counts of the whole step before the first backward, so one "
       "micro-batch a rank; here a rank has " +
           std::to_string(accumulation) + ": set data.micro_batch_size to " +
-          std::to_string(batch / world_size) + ", or scope to sequence");
+          std::to_string(batch / world_size) + ", or formula to switch and scope to sequence");
 }
 
 void check_world(const Config& config, int64_t world_size, RuleChecker& rules) {
@@ -216,7 +212,25 @@ void check_world(const Config& config, int64_t world_size, RuleChecker& rules) {
   check_batch(config, world_size, rules);
 }
 
+void check_fault(const Config& config, std::optional<int64_t> world_size, RuleChecker& rules) {
+  if (!config.debug.fault) {
+    return;
+  }
+  rules.require(parse_fault(*config.debug.fault).has_value(), {"debug.fault"},
+                "must be one of " + known_faults() + "; is '" + shorten(*config.debug.fault) + "'");
+  rules.require(world_size.value_or(2) > 1, {"debug.fault"},
+                "acts on the last rank of a parallel run, and this one has one rank: nothing to "
+                "hit");
+}
+
 }  // namespace
+
+void check_balance(const moe::MoeOptions& moe, RuleChecker& rules) {
+  rules.require(moe.load_balance.formula != moe::BalanceFormula::kHuggingFace ||
+                    moe.load_balance.scope == moe::BalanceScope::kGlobal,
+                {"moe.load_balance.scope", "moe.load_balance.formula"},
+                "formula: hf counts over all tokens at once and goes with scope: global only");
+}
 
 void check_model(const moe::ModelConfig& model, RuleChecker& rules) {
   if (rules.usable({"hidden_size", "num_attention_heads", "num_key_value_heads"})) {
@@ -235,7 +249,9 @@ void check_rules(const Config& config, std::optional<int64_t> world_size, Proble
   check_name(config, rules);
   check_schedule(config, rules);
   check_data(config, rules);
+  check_balance(config.moe, rules);
   check_moe(config, rules);
+  check_fault(config, world_size, rules);
   if (world_size) {
     check_world(config, *world_size, rules);
   }

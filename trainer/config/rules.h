@@ -35,6 +35,9 @@ class RuleChecker {
 /// What an OLMoE-shaped model must fulfil for this program to run it.
 void check_model(const moe::ModelConfig& model, RuleChecker& rules);
 
+/// What the auxiliary losses must fulfil among themselves.
+void check_balance(const moe::MoeOptions& moe, RuleChecker& rules);
+
 /// All rules. Those about the ranks are left out where `world_size` is not known.
 void check_rules(const Config& config, std::optional<int64_t> world_size, Problems& problems);
 

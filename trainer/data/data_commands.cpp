@@ -92,6 +92,12 @@ std::string sample_of(const IndexedDataset& dataset, bool is_bytes) {
 }  // namespace
 
 int data_prepare_command(const DataPrepareArguments& arguments) {
+  if (arguments.output.empty() || arguments.output.ends_with('/')) {
+    throw ExitError(ExitCode::kUsage,
+                    "data prepare: --output must name files, PREFIX.bin and "
+                    "PREFIX.idx; is '" +
+                        arguments.output + "'");
+  }
   const auto files = find_text_files(arguments.inputs);
   IndexedDatasetWriter writer(arguments.output, token_type_of_vocabulary(kByteVocabSize));
   int64_t num_bytes = 0;

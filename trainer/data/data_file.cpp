@@ -21,10 +21,12 @@ void throw_bad_data(const std::string& path, int64_t offset, const std::string& 
 }
 
 DataFile::DataFile(std::string path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a FIFO would wait for its writer.
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) {
     const int error = errno;
-    const bool absent = error == ENOENT || error == ENOTDIR || error == EACCES;
+    const bool absent = error == ENOENT || error == ENOTDIR || error == EACCES || error == ELOOP ||
+                        error == ENAMETOOLONG;
     throw ExitError(absent ? ExitCode::kNoInput : ExitCode::kStorage,
                     path_ + ": cannot be opened: " + std::strerror(error));
   }

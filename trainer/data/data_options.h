@@ -16,7 +16,8 @@ struct SourceOptions {
   void describe(Visitor& visitor) {
     visitor.option("train", train,
                    {.help = "Prefixes of the training token files (PREFIX.bin, PREFIX.idx).",
-                    .required = true});
+                    .required = true,
+                    .may_change_on_resume = true});  // the fingerprint guards what they hold
     visitor.option(
         "validation", validation,
         {.help = "Prefixes of the validation token files.", .may_change_on_resume = true});

@@ -135,15 +135,17 @@ void IndexedDataset::check_sequences() {
     index_.read_numbers(length_byte, std::span(lengths).first(count));
     index_.read_numbers(pointer_byte, std::span(pointers).first(count));
     for (size_t i = 0; i < count; ++i) {
-      const auto which = " of sequence " + std::to_string(begin + static_cast<int64_t>(i));
+      const auto which = [&] {
+        return " of sequence " + std::to_string(begin + static_cast<int64_t>(i));
+      };
       if (lengths[i] < 0 || lengths[i] > most_tokens - num_tokens_) {
         throw_bad_data(index_.path(), length_byte + 4 * static_cast<int64_t>(i),
-                       "length" + which + " must be >= 0 and the sum fit 63 bits",
+                       "length" + which() + " must be >= 0 and the sum fit 63 bits",
                        std::to_string(lengths[i]));
       }
       if (pointers[i] != num_tokens_ * size_of_token) {
         throw_bad_data(index_.path(), pointer_byte + 8 * static_cast<int64_t>(i),
-                       "pointer" + which + " must be the bytes of the sequences before it, " +
+                       "pointer" + which() + " must be the bytes of the sequences before it, " +
                            std::to_string(num_tokens_ * size_of_token),
                        std::to_string(pointers[i]));
       }
@@ -169,14 +171,15 @@ void IndexedDataset::check_documents() const {
     index_.read_numbers(byte, std::span(indices).first(count));
     for (size_t i = 0; i < count; ++i) {
       const int64_t offset = byte + 8 * static_cast<int64_t>(i);
-      const auto value = std::to_string(indices[i]);
+      const auto value = [&] { return std::to_string(indices[i]); };
       if (offset == documents_offset() && indices[i] != 0) {
-        throw_bad_data(index_.path(), offset, "the first document index must be 0", value);
+        throw_bad_data(index_.path(), offset, "the first document index must be 0", value());
       }
       if (indices[i] < previous) {
         throw_bad_data(
             index_.path(), offset,
-            "document indices must not decrease (before: " + std::to_string(previous) + ")", value);
+            "document indices must not decrease (before: " + std::to_string(previous) + ")",
+            value());
       }
       previous = indices[i];
     }

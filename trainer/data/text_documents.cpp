@@ -1,12 +1,11 @@
 #include "trainer/data/text_documents.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "trainer/config/scalar.h"
 #include "trainer/data/data_file.h"
 #include "trainer/exit_code.h"
 
@@ -26,7 +25,8 @@ std::vector<std::string> files_below(const std::string& folder) {
   for (fs::recursive_directory_iterator entry(folder, error), end; entry != end && !error;
        entry.increment(error)) {
     const auto path = entry->path().string();
-    if (entry->is_regular_file() && (path.ends_with(".txt") || is_json_lines(path))) {
+    if (std::error_code ignored;
+        entry->is_regular_file(ignored) && (path.ends_with(".txt") || is_json_lines(path))) {
       files.push_back(path);
     }
   }
@@ -48,16 +48,14 @@ std::string document_of_line(const std::string& line, const std::string& where) 
   } catch (const nlohmann::json::exception& error) {
     throw ExitError(
         ExitCode::kBadFile,
-        where + ": a line must be a JSON object with a string \"text\": " + error.what());
+        where + ": a line must be a JSON object with a string \"text\": " + shorten(error.what()));
   }
 }
 
 void for_each_json_line(const std::string& path,
                         const std::function<void(std::string_view)>& take) {
+  const DataFile regular(path);  // or one clear message
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw ExitError(ExitCode::kNoInput, path + ": cannot be opened: " + std::strerror(errno));
-  }
   std::string line;
   for (int64_t number = 1; std::getline(file, line); ++number) {
     if (line.find_first_not_of(" \t\r") != std::string::npos) {

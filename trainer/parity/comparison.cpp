@@ -33,7 +33,10 @@ double Comparison::used() const {
 void Comparison::include(const std::string& entry, double entry_difference, double entry_bound) {
   const Comparison candidate{quantity, entry, entry_difference, entry_bound, true, of_tensors};
   if (!compared || candidate.used() > used()) {
-    *this = candidate;
+    worst = entry;
+    difference = entry_difference;
+    bound = entry_bound;
+    compared = true;
   }
 }
 

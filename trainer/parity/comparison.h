@@ -18,6 +18,8 @@ struct Comparison {
   double bound = 0.0;       ///< of that entry
   bool compared = false;    ///< false: the reference has no such entry
   bool of_tensors = false;  ///< entries are named tensors
+  /// Tensors of the model that the reference has not; empty where nothing was compared at all.
+  std::vector<std::string> not_compared = {};
 
   /// How much of its bound the entry uses; NaN and infinite differences or bounds are infinitely
   /// far. A bound of zero asks for exact equality.

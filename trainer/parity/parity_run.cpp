@@ -31,6 +31,19 @@ OptimizerOptions golden_optimizer() {
   return options;
 }
 
+constexpr const char* kGradients = "gradients";
+
+std::vector<std::string> missing_tensors(const moe::ModelConfig& model,
+                                         const std::map<std::string, at::Tensor>& reference) {
+  std::vector<std::string> missing;
+  for (const auto& tensor : moe::olmoe_hub_tensors(model)) {
+    if (!reference.contains(tensor.name)) {
+      missing.push_back(tensor.name);
+    }
+  }
+  return missing;
+}
+
 double relative_bound(const at::Tensor& reference) {
   return kScalarBound * std::max(1.0, reference.abs().max().item<double>());
 }
@@ -60,6 +73,12 @@ ParityRun::ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
     throw ExitError(ExitCode::kConfiguration,
                     fmt::format("parallel.expert: {} ranks cannot share {} experts",
                                 mesh_.group("expert")->size(), golden_.model.num_experts));
+  }
+  if (golden_.moe.dispatcher == moe::DispatcherKind::kLocal && mesh_.group("expert")->size() > 1) {
+    throw ExitError(ExitCode::kConfiguration,
+                    fmt::format("parity: the case's dispatcher: local moves no rows between ranks, "
+                                "but parallel.expert is {}",
+                                mesh_.group("expert")->size()));
   }
   const auto data = mesh_.group("data");
   const int64_t share = options.micro_batch_size * data->size();
@@ -128,7 +147,15 @@ std::vector<Comparison> ParityRun::run() {
   comparisons.insert(comparisons.begin(), compare_logits());
   comparisons.push_back(compare_adamw_losses());
   comparisons.push_back(compare_final_weights());
-  return merge_over_ranks(comparisons, *mesh_.world());
+  auto merged = merge_over_ranks(comparisons, *mesh_.world());
+  for (auto& comparison : merged) {
+    if (comparison.of_tensors && comparison.compared) {
+      comparison.not_compared =
+          missing_tensors(golden_.model, comparison.quantity == kGradients ? golden_.gradients
+                                                                           : golden_.final_weights);
+    }
+  }
+  return merged;
 }
 
 Comparison ParityRun::compare_logits() {
@@ -177,7 +204,7 @@ void ParityRun::compare_first_step(std::vector<Comparison>& comparisons) {
 }
 
 Comparison ParityRun::compare_gradients() {
-  Comparison comparison{.quantity = "gradients", .of_tensors = true};
+  Comparison comparison{.quantity = kGradients, .of_tensors = true};
   auto& store = state_->store();
   for (const auto& parameter : state_->model().parameters()) {
     const auto& entry = store.entry(parameter.spec.name);
