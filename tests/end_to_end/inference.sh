@@ -41,4 +41,29 @@ for ranks in 1 2; do
   mv out drawn-$ranks
 done
 check "the same draws from the same seed on 1 and 2 ranks" cmp drawn-1 drawn-2
+
+say "a signal ends it"
+start 1 generate "$checkpoint" --prompt 'the rank' --max-new-tokens 1000000
+has_started() { [ -n "$(job_processes)" ]; }
+wait_until 30 has_started
+sleep 1
+kill -TERM "$job"
+finish 143 10
+
+say "what does not fit the model"
+run 78 1 eval "$checkpoint" --data data/validation --data.sequence_length=100000
+complains 'data\.sequence_length: 100000 is more than the model'
+run 78 1 eval "$checkpoint" --data data/validation --trainer.max_steps=3
+complains 'trainer\.max_steps: cannot be set for this command'
+run 78 1 eval "$checkpoint" --data data/validation --parallel.expert=4294967297
+mkfifo data/pipe.idx
+run 65 1 eval "$checkpoint" --data data/pipe
+
+say "a model of a folder keeps that folder's tokenizer, and generate does not guess it"
+cp -r "$checkpoint" hub
+echo '{"version": "another tokenizer"}' >hub/tokenizer.json
+run 0 1 "${train[@]}" --model.from=hub --trainer.run_dir=tuned --trainer.max_steps=2
+check "the tokenizer is carried" cmp hub/tokenizer.json tuned/checkpoints/step-000002/tokenizer.json
+run 65 1 generate tuned/checkpoints/step-000002 --prompt a
+complains 'the tokenizer of this model is another one'
 exit $failures

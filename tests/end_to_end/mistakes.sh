@@ -41,7 +41,7 @@ run 78 3 "${train[@]}" # 8 sequences a step do not share
 complains 'data\.global_batch_size \(8\) must be divisible by the 3 ranks'
 said_once
 run 78 2 "${train[@]}" --debug.fault=nonsense --trainer.run_dir=runs/fault
-complains 'nonsense is not one of'
+complains 'debug\.fault=nonsense: .*must be one of'
 said_once
 
 say "65: files that are there, and damaged"
@@ -58,6 +58,14 @@ cp -r "$source_dir/tests/golden/olmoe" truncated
 cp short.safetensors truncated/model.safetensors
 run 65 2 eval truncated --data data/validation --data.sequence_length=16
 said_once
+
+say "74: output that nobody gets"
+on 1 checkpoint info "$source_dir/tests/golden/olmoe/model.safetensors"
+"${command[@]}" >/dev/full 2>err
+check "a report into a full device" test $? = 74
+on 1 train "$source_dir/configs/tiny.yaml" --dry-run
+"${command[@]}" >&- 2>&-
+check "closed streams do no harm" test $? = 0
 
 say "no mistake left a checkpoint or a run folder with metrics"
 check "none" test -z "$(find runs -name 'step-*' -o -name metrics.jsonl 2>/dev/null)"

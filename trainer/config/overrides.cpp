@@ -97,21 +97,6 @@ std::string override_key(const std::string& override_text) {
   return override_text.substr(2, equals - 2);
 }
 
-namespace {
-
-// The first override of a key inside the section that `text` sets as a whole.
-std::string key_below(const std::string& text, const std::vector<std::string>& overrides) {
-  const auto section = override_key(text) + ".";
-  for (const auto& other : overrides) {
-    if (override_key(other).rfind(section, 0) == 0) {
-      return override_key(other);
-    }
-  }
-  return "";
-}
-
-}  // namespace
-
 void apply_overrides(const std::vector<std::string>& overrides, const ConfigNode& defaults,
                      ConfigNode& root, Problems& problems) {
   std::set<std::string> seen;
@@ -120,8 +105,10 @@ void apply_overrides(const std::vector<std::string>& overrides, const ConfigNode
       problems.add(text, key, "is given twice on the command line");
       continue;
     }
-    if (const auto inner = key_below(text, overrides); !inner.empty()) {
-      problems.add(text, override_key(text), "and " + inner + " on the same command line: which?");
+    const auto section = override_key(text) + ".";
+    if (const auto inner = seen.lower_bound(section);
+        inner != seen.end() && inner->rfind(section, 0) == 0) {
+      problems.add(text, override_key(text), "would undo " + *inner + ", given before it");
       continue;
     }
     apply_override(text, defaults, root, problems);

@@ -92,7 +92,8 @@ const BadConfig kBadConfigs[] = {
      "mean 'global'?"},
     {"scope: sequence", "scope: Sequence", "14:12", "did you mean 'sequence'?"},
     {"scope: sequence", "scope: null", "14:12", "is null"},
-    {"trainer:\n", "trainer:\n  threads: 0\n", "28:12", "must be a whole number >= 1, or null"},
+    {"trainer:\n", "trainer:\n  threads: 0\n", "28:12",
+     "must be a whole number >= 1 and <= 1024, or null"},
     // impossible combinations
     {"num_experts_per_tok: 2", "num_experts_per_tok: 9", "10:24",
      "num_experts_per_tok (9) must not be larger than num_experts (8)"},
@@ -136,7 +137,9 @@ const BadConfig kBadConfigs[] = {
     {"moe:\n", "parallel: {expert: 2}\nmoe:\n  dispatcher: local\n", "14:15",
      "dispatcher: local moves no rows"},
     {"global_batch_size: 8", "global_batch_size: 1e12", "18:22", "1e12 is the limit"},
-    {"num_hidden_layers: 2", "num_hidden_layers: 1e18", "4:16", "1e15 is the limit"},
+    {"vocab_size: 320", "vocab_size: 1e14", "4:16", "1e15 is the limit"},
+    {"num_hidden_layers: 2", "num_hidden_layers: 1e18", "6:22", ">= 1 and <= 10000"},
+    {"max_steps: 10", "max_steps: 10\n  threads: 4294967297", "29:12", ">= 1 and <= 1024"},
     {"max_steps: 10", "max_steps: 1e17", "28:14", "1e18 is the limit"},
     // not even a tree
     {"name: tiny", "name: tiny\nname: other", "2:1", "duplicate key 'name', first given at"},

@@ -61,11 +61,11 @@ TEST(ReadConfig, EveryFileOfConfigsLoads) {
 }
 
 TEST(Overrides, ReplaceAndAddValues) {
-  auto config =
-      valid({"--moe.capacity.factor=null", "--parallel.expert=2", "--optimizer.betas=[0.8,0.9]",
-             "--data.sources.train.0=x", "--data.sources.train.2=y", "--data.sources.validation=[]",
-             "--debug.force_balance=true", "--name=2024", "--trainer.run_dir=\"a b\"",
-             "--trainer.max_steps=1e3", "--moe={capacity: {policy: probability}}"});
+  auto config = valid({"--moe={capacity: {policy: probability}}", "--moe.capacity.factor=null",
+                       "--parallel.expert=2", "--optimizer.betas=[0.8,0.9]",
+                       "--data.sources.train.0=x", "--data.sources.train.2=y",
+                       "--data.sources.validation=[]", "--debug.force_balance=true", "--name=2024",
+                       "--trainer.run_dir=\"a b\"", "--trainer.max_steps=1e3"});
   EXPECT_FALSE(config.moe.capacity.factor.has_value());
   EXPECT_EQ(config.moe.capacity.policy, moe::DropPolicy::kProbability);
   EXPECT_EQ(config.parallel.expert, 2);
@@ -106,6 +106,8 @@ TEST(Overrides, AreRefusedWithTheSameDiagnostics) {
     EXPECT_EQ(failure.code, ExitCode::kConfiguration) << text;
     EXPECT_THAT(failure.message, HasSubstr(message)) << text;
   }
+  auto undone = failure_of([&] { valid({"--optimizer.lr=1", "--optimizer={}"}); });
+  EXPECT_THAT(undone.message, HasSubstr("--optimizer={}: optimizer: would undo optimizer.lr"));
   auto twice = failure_of([&] { valid({"--parallel.expert=1", "--parallel.expert=2"}); });
   EXPECT_THAT(twice.message, HasSubstr("is given twice on the command line"));
 }
@@ -155,8 +157,9 @@ TEST(ResolvedYaml, ReadsBackToItself) {
       edited("vocab_size: 320",
              "vocab_size: 320\n  architectures: [OlmoeForCausalLM]\n  id2label: {\"0\": \"on\"}\n"
              "  use_cache: false\n  torch_dtype: bfloat16\n  clip_qkv: 0.1"));
-  auto config = read_config(file.path(), {"--name=\"007\"", "--trainer.run_dir=a: b",
-                                          "--optimizer.eps=5e-324", "--debug.fault=nan@loss"});
+  auto config =
+      read_config(file.path(), {"--name=\"007\"", "--trainer.run_dir=a: b",
+                                "--optimizer.eps=5e-324", "--debug.fault=nan@step,step=2"});
   auto text = resolved_yaml(config);
   TemporaryFile resolved(text);
   auto again = read_config(resolved.path(), {});
@@ -164,7 +167,7 @@ TEST(ResolvedYaml, ReadsBackToItself) {
   EXPECT_EQ(again.name, "007");
   EXPECT_EQ(again.trainer.run_dir, "a: b");
   EXPECT_EQ(again.optimizer.eps, 5e-324);
-  EXPECT_EQ(again.debug.fault, "nan@loss");
+  EXPECT_EQ(again.debug.fault, "nan@step,step=2");
   EXPECT_EQ(again.model.config.clip_qkv, 0.1);
   EXPECT_EQ(again.model.config.carried, config.model.config.carried);
   EXPECT_EQ(again.model.config.carried.at("id2label"), R"({"0":"on"})");
@@ -208,15 +211,15 @@ TEST(ResumeDifferences, RefusesWhatAltersTheMathematics) {
   EXPECT_THAT(keys({}), IsEmpty());
   EXPECT_THAT(keys({"--parallel.expert=2", "--data.micro_batch_size=1", "--trainer.max_steps=20",
                     "--logging.interval=1", "--checkpoint.interval=5", "--trainer.threads=1",
-                    "--trainer.run_dir=elsewhere", "--moe.dispatcher=all_to_all",
-                    "--debug.fault=nan@loss", "--data.sources.validation=[d]"}),
+                    "--trainer.run_dir=elsewhere", "--data.sources.train=[moved]",
+                    "--moe.dispatcher=all_to_all", "--debug.fault=nan@step,step=2",
+                    "--data.sources.validation=[d]"}),
               IsEmpty());
-  EXPECT_THAT(
-      keys({"--optimizer.lr=2e-3", "--moe.capacity.factor=null", "--trainer.seed=3",
-            "--model.num_experts=4", "--data.sources.train=[a]", "--debug.force_balance=true"}),
-      ElementsAre("model.num_experts: 8 -> 4", "moe.capacity.factor: 1.25 -> null",
-                  "data.sources.train: [a, b] -> [a]", "optimizer.lr: 0.001 -> 0.002",
-                  "trainer.seed: 0 -> 3", "debug.force_balance: false -> true"));
+  EXPECT_THAT(keys({"--optimizer.lr=2e-3", "--moe.capacity.factor=null", "--trainer.seed=3",
+                    "--model.num_experts=4", "--debug.force_balance=true"}),
+              ElementsAre("model.num_experts: 8 -> 4", "moe.capacity.factor: 1.25 -> null",
+                          "optimizer.lr: 0.001 -> 0.002", "trainer.seed: 0 -> 3",
+                          "debug.force_balance: false -> true"));
 }
 
 TEST(ResumeDifferences, MicroBatchSizeCountsWhereTheMathematicsDependOnIt) {
