@@ -21,10 +21,11 @@ constexpr int kThreads = kColumns * kRows;
 template <class Value>
 __global__ void __launch_bounds__(kThreads)
     sum_runs_kernel(const Value* __restrict__ probs_TE, const Value* __restrict__ logsumexp_T,
-                    TokenGroups groups, int64_t partials_per_group, double* __restrict__ partials) {
+                    TokenGroups groups, bool with_squares, int64_t partials_per_group,
+                    double* __restrict__ partials) {
   __shared__ double row_sums[kRows][kColumns];
   const int64_t num_experts = groups.num_experts;
-  const int64_t num_columns = num_experts + (logsumexp_T == nullptr ? 0 : 1);
+  const int64_t num_columns = num_experts + (with_squares ? 1 : 0);
   const int64_t num_runs = groups.num_groups * partials_per_group;
   const int64_t num_tiles = (num_columns + kColumns - 1) / kColumns;
   for (int64_t i = blockIdx.x; i < num_runs * num_tiles; i += gridDim.x) {
@@ -92,15 +93,16 @@ void auxiliary_sums(const Value* probs_TE, const Value* logsumexp_T, const Token
   if (groups.num_groups == 0) {
     return;
   }
-  const int64_t num_columns = groups.num_experts + (logsumexp_T == nullptr ? 0 : 1);
+  const bool with_squares = logsumexp_squares_G != nullptr;
+  const int64_t num_columns = groups.num_experts + (with_squares ? 1 : 0);
   const int64_t num_tiles = (num_columns + kColumns - 1) / kColumns;
   const int64_t per_group = groups.partials_per_group();
   launch(sum_runs_kernel<Value>, row_grid(groups.num_groups * per_group * num_tiles, 1, max_blocks),
          dim3(kColumns, kRows), /*dynamic_shared_bytes=*/0, stream, probs_TE, logsumexp_T, groups,
-         per_group, partials);
+         with_squares, per_group, partials);
   launch(sum_partials_kernel, row_grid(groups.num_groups * num_columns, kThreads, max_blocks),
          dim3(kThreads), /*dynamic_shared_bytes=*/0, stream, static_cast<const double*>(partials),
-         groups, per_group, prob_sums_GE, logsumexp_T == nullptr ? nullptr : logsumexp_squares_G);
+         groups, per_group, prob_sums_GE, logsumexp_squares_G);
 }
 
 template void auxiliary_sums<float>(const float*, const float*, const TokenGroups&, double*,

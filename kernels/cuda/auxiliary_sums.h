@@ -31,10 +31,10 @@ struct TokenGroups {
 /// follow (moe/load_balance.h): a group's balance loss is a multiple of sum_e counts_GE[g, e] *
 /// prob_sums_GE[g, e], with the counts of count_choices.
 ///   probs_TE                [T, E] of route_tokens, T = num_groups * tokens_per_group
-///   logsumexp_T             [T] of route_tokens; may be null
+///   logsumexp_T             [T] of route_tokens; not read without logsumexp_squares_G
 ///   partials                workspace, groups.num_partials() elements
 ///   prob_sums_GE            [G, E], float64
-///   logsumexp_squares_G     [G], float64: sum of squares; null where logsumexp_T is
+///   logsumexp_squares_G     [G], float64: sum of squares; may be null
 /// float64 sums, per group in runs of kTokensPerPartial tokens: grid size changes no bit.
 /// Value: float, double. Bytes: T E sizeof(Value) and 24 G E a run.
 template <class Value>

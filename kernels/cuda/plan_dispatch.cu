@@ -138,15 +138,19 @@ __global__ void __launch_bounds__(kPlanThreads)
     assign_rows_kernel(const int64_t* __restrict__ expert_idx, PlanShape shape, int64_t num_chunks,
                        int64_t capacity, const int32_t* __restrict__ ranks_BE,
                        const int64_t* __restrict__ first_row_GE, PlanArrays plan) {
-  MOESAIC_DYNAMIC_SHARED(int64_t, ranking);
+  MOESAIC_DYNAMIC_SHARED(int64_t, row_of_expert_e);  // then the ranks of the warps
   __shared__ int64_t warp_sums[kPlanWarps];
+  const ExpertTile tile(shape.num_experts);
+  auto* const warp_ranks = reinterpret_cast<int32_t*>(row_of_expert_e + tile.size);
   for (int64_t b = blockIdx.x; b < num_chunks; b += gridDim.x) {
-    const int64_t group = chunk_at(b, shape).group;
+    const int64_t* const first_row_e =
+        first_row_GE + chunk_at(b, shape).group * shape.num_experts + tile.first;
+    exclusive_scan_of_tile(plan.num_rows_E, tile, row_of_expert_e, warp_sums);
     visit_ranked_choices(
-        expert_idx, shape, b, ranks_BE, plan.num_rows_E, /*offset=*/0, ranking, warp_sums,
-        [&](int64_t choice, int64_t e, int64_t rank, int64_t place) {
+        expert_idx, shape, b, ranks_BE, warp_ranks,
+        [&](int64_t choice, int e, int32_t rank) {
           const bool stays = rank < capacity;
-          const int64_t row = place + first_row_GE[group * shape.num_experts + e];
+          const int64_t row = row_of_expert_e[e] + first_row_e[e] + rank;
           plan.row_of_choice[choice] = stays ? row : -1;
           if (stays) {
             plan.source[row] = choice;
@@ -182,8 +186,8 @@ void scan_choices(const int64_t* expert_idx, const PlanShape& shape,
   check_shape(shape);
   if (shape.num_chunks() > 0) {
     launch(count_choices_kernel, chunk_grid(shape, max_blocks), dim3(kPlanThreads),
-           counting_bytes(shape.num_experts), stream, expert_idx, shape, shape.num_chunks(),
-           workspace.ranks_BE, plan.foreign_id);
+           experts_per_tile(shape.num_experts) * sizeof(int32_t), stream, expert_idx, shape,
+           shape.num_chunks(), workspace.ranks_BE, plan.foreign_id);
   }
   launch(scan_chunks_kernel, row_grid(shape.num_experts, kScanExperts, max_blocks),
          dim3(kScanExperts, kScanSegments), /*dynamic_shared_bytes=*/0, stream, shape,
@@ -207,9 +211,11 @@ void plan_dispatch_by_position(const int64_t* expert_idx, const PlanShape& shape
                                const PlanArrays& plan, cudaStream_t stream, int64_t max_blocks) {
   scan_choices(expert_idx, shape, capacity, workspace, plan, stream, max_blocks);
   if (shape.num_chunks() > 0) {
+    const size_t bytes_per_expert = sizeof(int64_t) + kPlanWarps * sizeof(int32_t);
     launch(assign_rows_kernel, chunk_grid(shape, max_blocks), dim3(kPlanThreads),
-           ranking_bytes(shape.num_experts), stream, expert_idx, shape, shape.num_chunks(),
-           capacity.value_or(kUnlimited), workspace.ranks_BE, workspace.first_row_GE, plan);
+           experts_per_tile(shape.num_experts) * bytes_per_expert, stream, expert_idx, shape,
+           shape.num_chunks(), capacity.value_or(kUnlimited), workspace.ranks_BE,
+           workspace.first_row_GE, plan);
   }
 }
 

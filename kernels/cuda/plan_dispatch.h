@@ -75,10 +75,11 @@ void plan_dispatch_by_position(const int64_t* expert_idx, const PlanShape& shape
 
 /// kernels::plan_dispatch where larger weights win, ties to the earlier choice, NaN the largest.
 ///   weights     [num_choices]; Weight: float, double, __nv_bfloat16, __half
-/// Four kernels: count, scan, list the candidates of each expert and group in order, select among
-/// them. A list is selected from by one block: 4 visits of its priorities (8 of float64) that find
-/// the capacity-th by radix, and one that places the winners; a list within capacity has the last
-/// one only.
+/// Four kernels: count, scan, assign, select. The third gives rows to the choices of experts within
+/// capacity, and lists the candidates of the others in order. A list is selected from by one block:
+/// up to 256 candidates by comparing all with all, more by radix, in 4 visits of the priorities (8
+/// of float64); then one visit places those that stay. Bytes beyond those of position: 24 (32) for
+/// each candidate, 8 of them written.
 template <class Weight>
 void plan_dispatch_by_probability(const int64_t* expert_idx, const Weight* weights,
                                   const PlanShape& shape, int64_t capacity,

@@ -1,5 +1,5 @@
-// Where larger weights win: the choices of each group and expert are listed in order, then a block
-// a list finds the priority at the capacity by radix and gives rows to those that stay.
+// Where larger weights win: the choices of each group and expert above capacity are listed in
+// order, then a block a list finds the priority at the capacity and gives rows to those that stay.
 //
 // Shape letters: kernels/ops.h, B chunks.
 #include "kernels/cuda/accumulate.h"
@@ -10,24 +10,39 @@
 
 namespace moesaic::kernels::cuda {
 
-// Lists lie group after group, in a group expert after expert.
+// Gives rows to the choices of experts within capacity, and lists those of the others: group after
+// group, in a group expert after expert, each list in the order of its choices.
 template <class Weight>
 __global__ void __launch_bounds__(kPlanThreads)
     list_candidates_kernel(const int64_t* __restrict__ expert_idx,
                            const Weight* __restrict__ weights, PlanShape shape, int64_t num_chunks,
-                           const int32_t* __restrict__ ranks_BE, PlanArrays plan,
+                           int64_t capacity, const int32_t* __restrict__ ranks_BE,
+                           const int64_t* __restrict__ first_row_GE, PlanArrays plan,
                            int64_t* __restrict__ candidates,
                            OrderedBits<Accumulate<Weight>>* __restrict__ priorities) {
-  MOESAIC_DYNAMIC_SHARED(int64_t, ranking);
+  MOESAIC_DYNAMIC_SHARED(int64_t, row_of_expert_e);  // then these, and the ranks of the warps
   __shared__ int64_t warp_sums[kPlanWarps];
+  const ExpertTile tile(shape.num_experts);
+  int64_t* const list_of_expert_e = row_of_expert_e + tile.size;
+  auto* const warp_ranks = reinterpret_cast<int32_t*>(list_of_expert_e + tile.size);
   for (int64_t b = blockIdx.x; b < num_chunks; b += gridDim.x) {
     const int64_t group = chunk_at(b, shape).group;
+    const int64_t* const counts_E = plan.counts_GE + group * shape.num_experts;
+    const int64_t* const first_row_E = first_row_GE + group * shape.num_experts;
+    exclusive_scan_of_tile(plan.num_rows_E, tile, row_of_expert_e, warp_sums);
+    exclusive_scan_of_tile(counts_E, tile, list_of_expert_e, warp_sums);
     visit_ranked_choices(
-        expert_idx, shape, b, ranks_BE, plan.counts_GE + group * shape.num_experts,
-        group * shape.choices_per_group, ranking, warp_sums,
-        [&](int64_t choice, int64_t, int64_t, int64_t place) {
-          candidates[place] = choice;
-          priorities[place] = ordered_bits(widen(weights[choice]));
+        expert_idx, shape, b, ranks_BE, warp_ranks,
+        [&](int64_t choice, int e, int32_t rank) {
+          if (counts_E[tile.first + e] <= capacity) {
+            const int64_t row = row_of_expert_e[e] + first_row_E[tile.first + e] + rank;
+            plan.row_of_choice[choice] = row;
+            plan.source[row] = choice;
+          } else {
+            const int64_t place = group * shape.choices_per_group + list_of_expert_e[e] + rank;
+            candidates[place] = choice;
+            priorities[place] = ordered_bits(widen(weights[choice]));
+          }
         },
         [&](int64_t choice) { plan.row_of_choice[choice] = -1; });
   }
@@ -43,27 +58,49 @@ struct Threshold {
   int64_t num_ties;
 };
 
+template <class Key>
 struct SelectShared {
-  int32_t histogram[256];
-  int32_t warp_counts[kPlanWarps];
-  int64_t warp_sums[kPlanWarps];
-  int digit;
-  int64_t wanted;
+  Key keys[kPlanThreads];
+  int32_t histogram[kPlanThreads];
+  int32_t warp_sums[kPlanWarps];
+  Threshold<Key> threshold;
 };
 
-__device__ int64_t sum_of(const int64_t* values, int64_t size, SelectShared& shared) {
+// Every warp by itself.
+__device__ int64_t sum_of(const int64_t* values, int64_t size) {
   int64_t sum = 0;
-  for (int64_t i = threadIdx.x; i < size; i += kPlanThreads) {
+  for (int64_t i = lane_idx(); i < size; i += kWarpSize) {
     sum += values[i];
   }
-  return block_scan<kPlanThreads>(sum, shared.warp_sums).all;
+  return warp_sum(sum);
 }
 
-// The priority of rank `wanted` in [1, count], by radix: digit by digit from the top, the digits
-// above being known.
+// The priority of rank `wanted` in [1, count], by comparing all with all: count <= kPlanThreads.
+template <class Key>
+__device__ Threshold<Key> find_threshold_of_few(const Key* priorities, int count, int64_t wanted,
+                                                SelectShared<Key>& shared) {
+  const int i = static_cast<int>(threadIdx.x);
+  const Key key = i < count ? priorities[i] : Key(0);
+  shared.keys[i] = key;
+  __syncthreads();
+  int above = 0;
+  int equal_before = 0;
+  for (int j = 0; j < count; ++j) {
+    above += shared.keys[j] > key;
+    equal_before += j < i && shared.keys[j] == key;
+  }
+  if (i < count && above + equal_before + 1 == wanted) {
+    shared.threshold = {key, wanted - above};
+  }
+  __syncthreads();
+  return shared.threshold;
+}
+
+// The same for any count, by radix: digit by digit from the top, the digits above being known.
+static_assert(kPlanThreads == 256, "a thread a digit");
 template <class Key>
 __device__ Threshold<Key> find_threshold(const Key* priorities, int64_t count, int64_t wanted,
-                                         SelectShared& shared) {
+                                         SelectShared<Key>& shared) {
   constexpr int kInFlight = 4;
   constexpr int kNoDigit = 256;
   Key prefix = 0;
@@ -91,45 +128,45 @@ __device__ Threshold<Key> find_threshold(const Key* priorities, int64_t count, i
     }
     __syncthreads();
     const int digit = 255 - static_cast<int>(threadIdx.x);
-    const int64_t here = shared.histogram[digit];
-    const int64_t above = block_scan<kPlanThreads>(here, shared.warp_sums).before;
+    const int32_t here = shared.histogram[digit];
+    const int32_t above = block_scan<kPlanThreads>(here, shared.warp_sums).before;
     if (above < wanted && wanted <= above + here) {
-      shared.digit = digit;
-      shared.wanted = wanted - above;
+      shared.threshold = {prefix | static_cast<Key>(digit) << shift, wanted - above};
     }
     __syncthreads();
-    prefix |= static_cast<Key>(shared.digit) << shift;
+    prefix = shared.threshold.key;
     known |= Key(255) << shift;
-    wanted = shared.wanted;
+    wanted = shared.threshold.num_ties;
   }
   return {prefix, wanted};
 }
 
 }  // namespace
 
-// A block a list of candidates: finds the threshold and gives rows to those that stay, in order.
+// A block a list of more candidates than the capacity: finds the threshold and gives rows to those
+// that stay, in order.
 template <class Key>
 __global__ void __launch_bounds__(kPlanThreads)
     select_candidates_kernel(const int64_t* __restrict__ candidates,
                              const Key* __restrict__ priorities, PlanShape shape, int64_t capacity,
                              const int64_t* __restrict__ first_row_GE, PlanArrays plan) {
-  __shared__ SelectShared shared;
+  __shared__ SelectShared<Key> shared;
   const int64_t num_experts = shape.num_experts;
   for (int64_t list = blockIdx.x; list < shape.num_groups * num_experts; list += gridDim.x) {
     const int64_t count = plan.counts_GE[list];
-    if (count == 0) {
+    if (count <= capacity) {
       continue;
     }
     const int64_t g = list / num_experts;
     const int64_t e = list % num_experts;
-    const int64_t begin =
-        g * shape.choices_per_group + sum_of(plan.counts_GE + g * num_experts, e, shared);
-    const int64_t first_row = first_row_GE[list] + sum_of(plan.num_rows_E, e, shared);
-    Threshold<Key> threshold{0, 0};
-    if (capacity == 0) {
-      threshold.key = ~Key(0);
-    } else if (count > capacity) {
-      threshold = find_threshold(priorities + begin, count, capacity, shared);
+    const int64_t begin = g * shape.choices_per_group + sum_of(plan.counts_GE + g * num_experts, e);
+    const int64_t first_row = first_row_GE[list] + sum_of(plan.num_rows_E, e);
+    Threshold<Key> threshold{~Key(0), 0};  // nobody stays
+    if (capacity > 0) {
+      threshold =
+          count <= kPlanThreads
+              ? find_threshold_of_few(priorities + begin, static_cast<int>(count), capacity, shared)
+              : find_threshold(priorities + begin, count, capacity, shared);
     }
     int64_t num_above = 0;
     int64_t num_equal = 0;
@@ -140,7 +177,7 @@ __global__ void __launch_bounds__(kPlanThreads)
       const bool is_equal = i < count && key == threshold.key;
       // Both counts of at most kPlanThreads in one word.
       const auto sums =
-          block_scan<kPlanThreads>(int32_t{is_above} | int32_t{is_equal} << 16, shared.warp_counts);
+          block_scan<kPlanThreads>(int32_t{is_above} | int32_t{is_equal} << 16, shared.warp_sums);
       const int64_t above = num_above + (sums.before & 0xffff);
       const int64_t equal = num_equal + (sums.before >> 16);
       if (i < count) {
@@ -171,9 +208,11 @@ void plan_dispatch_by_probability(const int64_t* expert_idx, const Weight* weigh
     return;
   }
   auto* const priorities = reinterpret_cast<Key*>(workspace.priorities);
+  const size_t bytes_per_expert = 2 * sizeof(int64_t) + kPlanWarps * sizeof(int32_t);
   launch(list_candidates_kernel<Weight>, chunk_grid(shape, max_blocks), dim3(kPlanThreads),
-         ranking_bytes(shape.num_experts), stream, expert_idx, weights, shape, shape.num_chunks(),
-         workspace.ranks_BE, plan, workspace.candidates, priorities);
+         experts_per_tile(shape.num_experts) * bytes_per_expert, stream, expert_idx, weights, shape,
+         shape.num_chunks(), capacity, workspace.ranks_BE, workspace.first_row_GE, plan,
+         workspace.candidates, priorities);
   launch(select_candidates_kernel<Key>,
          row_grid(shape.num_groups * shape.num_experts, 1, max_blocks), dim3(kPlanThreads),
          /*dynamic_shared_bytes=*/0, stream, workspace.candidates, priorities, shape, capacity,

@@ -13,7 +13,7 @@ namespace moesaic::kernels::cuda {
 inline constexpr int kPlanThreads = 256;
 inline constexpr int kPlanWarps = kPlanThreads / kWarpSize;
 inline constexpr int kChoicesPerWarp = kChoicesPerChunk / kPlanWarps;
-inline constexpr int kExpertsPerTile = 1024;
+inline constexpr int kExpertsPerTile = 512;
 
 /// The choices of a chunk; chunks are numbered group by group.
 struct Chunk {
@@ -52,18 +52,19 @@ __device__ inline bool is_foreign(int64_t id, int64_t num_experts) {
   return id < 0 || id >= num_experts;
 }
 
-/// first_place_e[e] = offset + sum of values_E[0 .. tile.first + e), for the experts of the tile.
-/// All threads call. Nobody writes before all have come, and everybody must wait before reading.
+/// sums_e[e] = sum of values_E[0 .. tile.first + e), for the experts of the tile. All threads call.
+/// Nobody writes before all have come; the next barrier makes the sums visible.
+///   warp_sums  shared, [kPlanWarps]
 __device__ inline void exclusive_scan_of_tile(const int64_t* values_E, const ExpertTile& tile,
-                                              int64_t offset, int64_t* first_place_e,
-                                              int64_t* warp_sums) {
+                                              int64_t* sums_e, int64_t* warp_sums) {
   constexpr int kPerThread = kExpertsPerTile / kPlanThreads;
+  int64_t before_tile = 0;
   if (tile.first > 0) {
     int64_t of_other_tiles = 0;
     for (int64_t e = threadIdx.x; e < tile.first; e += kPlanThreads) {
       of_other_tiles += values_E[e];
     }
-    offset += block_scan<kPlanThreads>(of_other_tiles, warp_sums).all;
+    before_tile = block_scan<kPlanThreads>(of_other_tiles, warp_sums).all;
   }
   const int begin = static_cast<int>(threadIdx.x) * kPerThread;
   const int end = begin + kPerThread < tile.size ? begin + kPerThread : tile.size;
@@ -71,10 +72,10 @@ __device__ inline void exclusive_scan_of_tile(const int64_t* values_E, const Exp
   for (int e = begin; e < end; ++e) {
     own += values_E[tile.first + e];
   }
-  int64_t place = offset + block_scan<kPlanThreads>(own, warp_sums).before;
+  int64_t sum = before_tile + block_scan<kPlanThreads>(own, warp_sums).before;
   for (int e = begin; e < end; ++e) {
-    first_place_e[e] = place;
-    place += values_E[tile.first + e];
+    sums_e[e] = sum;
+    sum += values_E[tile.first + e];
   }
 }
 
@@ -85,41 +86,29 @@ inline dim3 chunk_grid(const PlanShape& shape, int64_t max_blocks) {
   return grid;
 }
 
-/// Shared memory for a count an expert.
-inline size_t counting_bytes(int64_t num_experts) {
-  return static_cast<size_t>(num_experts < kExpertsPerTile ? num_experts : kExpertsPerTile) *
-         sizeof(int32_t);
+/// Experts of the first tile, the largest.
+inline size_t experts_per_tile(int64_t num_experts) {
+  return static_cast<size_t>(num_experts < kExpertsPerTile ? num_experts : kExpertsPerTile);
 }
 
-/// Shared memory that visit_ranked_choices needs for `num_experts` in all.
-inline size_t ranking_bytes(int64_t num_experts) {
-  constexpr size_t kCountsPerPlace = sizeof(int64_t) / sizeof(int32_t);
-  return counting_bytes(num_experts) * (kCountsPerPlace + kPlanWarps);
-}
-
-/// Calls visit(choice, expert, rank, place) for the choices of chunk b whose expert is in the tile:
-/// rank among the choices of that expert in the group, in order; place = offset + sum of the
-/// values_E of the experts before + rank. The ids outside [0, E) go to visit_foreign(choice).
-///   first_place_e  dynamic shared memory of ranking_bytes
-///   warp_sums      shared, [kPlanWarps]
+/// Calls visit(choice, e, rank) for the choices of chunk b whose expert, number e of the tile, is
+/// in it: rank among the choices of that expert in the group, in order. The choices whose id is
+/// outside [0, E) go to visit_foreign(choice). All threads call.
+///   warp_ranks  shared, [kPlanWarps, tile.size]
 /// A warp owns a run of the chunk and counts it in a row of its own, 32 choices at a time; then the
 /// rows of earlier warps are added. So ranks follow the order of the choices; no atomics.
 template <class Visit, class VisitForeign>
 __device__ void visit_ranked_choices(const int64_t* __restrict__ expert_idx, const PlanShape& shape,
                                      int64_t b, const int32_t* __restrict__ ranks_BE,
-                                     const int64_t* values_E, int64_t offset,
-                                     int64_t* first_place_e, int64_t* warp_sums, Visit visit,
-                                     VisitForeign visit_foreign) {
+                                     int32_t* warp_ranks, Visit visit, VisitForeign visit_foreign) {
   constexpr int kRounds = kChoicesPerWarp / kWarpSize;
   const Chunk chunk = chunk_at(b, shape);
   const ExpertTile tile(shape.num_experts);
   const int lane = lane_idx();
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  auto* const warp_ranks = reinterpret_cast<int32_t*>(first_place_e + tile.size);
   int32_t* const own_ranks = warp_ranks + warp * tile.size;
   const int begin = warp * kChoicesPerWarp + lane;
 
-  exclusive_scan_of_tile(values_E, tile, offset, first_place_e, warp_sums);
   for (int e = lane; e < tile.size; e += kWarpSize) {
     own_ranks[e] = 0;
   }
@@ -159,8 +148,7 @@ __device__ void visit_ranked_choices(const int64_t* __restrict__ expert_idx, con
     const int i = begin + round * kWarpSize;
     const int e = tile.place_of(ids[round]);
     if (e >= 0) {
-      const int64_t in_group = int64_t{own_ranks[e]} + rank[round];
-      visit(chunk.first + i, ids[round], in_group, first_place_e[e] + in_group);
+      visit(chunk.first + i, e, own_ranks[e] + rank[round]);
     } else if (i < chunk.size && blockIdx.y == 0 && is_foreign(ids[round], shape.num_experts)) {
       visit_foreign(chunk.first + i);
     }

@@ -11,15 +11,15 @@
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
 
+MOESAIC_KERNEL_TEST(sum_runs_kernel)
+MOESAIC_KERNEL_TEST(sum_partials_kernel)
+
 namespace moesaic::kernels::cuda {
 namespace {
 
 using tests::all_close;
 using tests::all_equal;
 using tests::random_tensor;
-
-MOESAIC_KERNEL_TEST(sum_runs_kernel)
-MOESAIC_KERNEL_TEST(sum_partials_kernel)
 
 struct Sums {
   at::Tensor probs_GE;

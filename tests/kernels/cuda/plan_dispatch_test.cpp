@@ -15,18 +15,18 @@
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
 
+MOESAIC_KERNEL_TEST(count_choices_kernel)
+MOESAIC_KERNEL_TEST(scan_chunks_kernel)
+MOESAIC_KERNEL_TEST(assign_rows_kernel)
+MOESAIC_KERNEL_TEST(list_candidates_kernel)
+MOESAIC_KERNEL_TEST(select_candidates_kernel)
+
 namespace moesaic::kernels::cuda {
 namespace {
 
 using tests::all_equal;
 using tests::random_integers;
 using tests::random_tensor;
-
-MOESAIC_KERNEL_TEST(count_choices_kernel)
-MOESAIC_KERNEL_TEST(scan_chunks_kernel)
-MOESAIC_KERNEL_TEST(assign_rows_kernel)
-MOESAIC_KERNEL_TEST(list_candidates_kernel)
-MOESAIC_KERNEL_TEST(select_candidates_kernel)
 
 constexpr int64_t kUnwritten = -77;
 
@@ -218,17 +218,21 @@ TEST(CudaPlanDispatch, PrioritiesOfEveryTypeAndKind) {
   }
 }
 
-// Doubles that are one float, and floats that differ in their last bit.
+// Doubles that are one float, and floats that differ in their last bit; lists that are compared
+// all with all, and lists that are selected from by radix.
 TEST(CudaPlanDispatch, PrioritiesDifferInTheirLastBit) {
-  const auto steps = at::arange(64, at::kDouble).flip(0).view({32, 2});
-  for (const auto dtype : {at::kFloat, at::kDouble}) {
-    const double epsilon = dtype == at::kFloat ? 0x1p-23 : 0x1p-52;
-    expect_reference_plan({.expert_idx_TK = random_integers(2, {32, 2}, 18),
-                           .weights_TK = steps.mul(epsilon).add(1).to(dtype),
-                           .num_experts = 2,
-                           .tokens_per_group = 32,
-                           .capacity = 7,
-                           .policy = DropPolicy::kProbability});
+  for (const int64_t num_tokens : {32, 300}) {
+    const auto order = random_tensor({num_tokens * 2}, 22).argsort();
+    for (const auto dtype : {at::kFloat, at::kDouble}) {
+      const double epsilon = dtype == at::kFloat ? 0x1p-23 : 0x1p-52;
+      expect_reference_plan(
+          {.expert_idx_TK = random_integers(2, {num_tokens, 2}, 18),
+           .weights_TK = order.to(at::kDouble).mul(epsilon).add(1).to(dtype).view({-1, 2}),
+           .num_experts = 2,
+           .tokens_per_group = num_tokens,
+           .capacity = num_tokens / 4,
+           .policy = DropPolicy::kProbability});
+    }
   }
 }
 

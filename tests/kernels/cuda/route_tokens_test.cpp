@@ -2,6 +2,7 @@
 #include "kernels/cuda/route_tokens.h"
 
 #include <ATen/OpMathType.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -16,15 +17,15 @@
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
 
+MOESAIC_KERNEL_TEST(route_tokens_kernel)
+MOESAIC_KERNEL_TEST(route_tokens_backward_kernel)
+
 namespace moesaic::kernels::cuda {
 namespace {
 
 using tests::all_close;
 using tests::all_equal;
 using tests::random_tensor;
-
-MOESAIC_KERNEL_TEST(route_tokens_kernel)
-MOESAIC_KERNEL_TEST(route_tokens_backward_kernel)
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
