@@ -1,9 +1,9 @@
 // The rows that a plan names, before they become addresses.
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <cstdint>
+
+#include "kernels/cuda/launch.h"
 
 namespace moesaic::kernels::cuda {
 
