@@ -31,7 +31,7 @@ at::Tensor row_dot_on_device(const at::Tensor& a_RF, const at::Tensor& b_RF, int
 
 template <class T>
 at::Tensor documented_row_dot(const at::Tensor& a_RF, const at::Tensor& b_RF) {
-  const auto out_R = at::empty({a_RF.size(0)}, dtype_of<Accumulate<T>>());
+  const at::Tensor out_R = at::empty({a_RF.size(0)}, dtype_of<Accumulate<T>>());
   const int64_t width = a_RF.size(1);
   for (int64_t r = 0; r < a_RF.size(0); ++r) {
     out_R.mutable_data_ptr<Accumulate<T>>()[r] =
