@@ -4,7 +4,7 @@
 // Shape letters: kernels/ops.h.
 #include "kernels/cuda/permute_tokens.h"
 
-#include "kernels/cuda/checked_row.h"
+#include "kernels/cuda/choice_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector_access.h"
 
@@ -16,6 +16,7 @@ __global__ void permute_tokens_kernel(const Unit* x_TD, const int64_t* row_of_ch
                                       int64_t num_tokens, int64_t top_k, int64_t num_rows,
                                       int64_t row_units, Unit* rows_RD, int* foreign_row) {
   constexpr int kUnitsInFlight = 4;
+  constexpr int kChoicesInFlight = 4;
   const int64_t token_stride = static_cast<int64_t>(gridDim.x) * blockDim.y;
   for (int64_t t = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; t < num_tokens;
        t += token_stride) {
@@ -29,16 +30,20 @@ __global__ void permute_tokens_kernel(const Unit* x_TD, const int64_t* row_of_ch
           units[i] = x_TD[t * row_units + unit];
         }
       }
-      for (int64_t k = 0; k < top_k; ++k) {
-        const int64_t row = checked_row(row_of_choice_TK[t * top_k + k], num_rows, foreign_row);
-        if (row < 0) {
-          continue;
-        }
+      for (int64_t k = 0; k < top_k; k += kChoicesInFlight) {
+        const auto rows = load_choice_rows<kChoicesInFlight>(row_of_choice_TK + t * top_k + k,
+                                                             top_k - k, num_rows, foreign_row);
 #pragma unroll
-        for (int i = 0; i < kUnitsInFlight; ++i) {
-          const int64_t unit = first + i * blockDim.x;
-          if (unit < row_units) {
-            rows_RD[row * row_units + unit] = units[i];
+        for (int choice = 0; choice < kChoicesInFlight; ++choice) {
+          if (rows.at[choice] < 0) {
+            continue;
+          }
+#pragma unroll
+          for (int i = 0; i < kUnitsInFlight; ++i) {
+            const int64_t unit = first + i * blockDim.x;
+            if (unit < row_units) {
+              rows_RD[rows.at[choice] * row_units + unit] = units[i];
+            }
           }
         }
       }

@@ -4,7 +4,7 @@
 // Shape letters: kernels/ops.h.
 #include "kernels/cuda/unpermute_tokens.h"
 
-#include "kernels/cuda/checked_row.h"
+#include "kernels/cuda/choice_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector_access.h"
 #include "kernels/cuda/warp_reduce.h"
@@ -29,23 +29,21 @@ __global__ void unpermute_tokens_kernel(const T* rows_RD, const Accumulate<T>* w
     for (int64_t d = threadIdx.x * pack_width; d < width; d += blockDim.x * pack_width) {
       Accumulate<T> sum[pack_width] = {};
       for (int64_t first = 0; first < top_k; first += kRowsInFlight) {
-        Pack<T, pack_width> row_parts[kRowsInFlight];
+        const int64_t choice = t * top_k + first;
+        const auto rows = load_choice_rows<kRowsInFlight>(row_of_choice_TK + choice, top_k - first,
+                                                          num_rows, foreign_row);
         Accumulate<T> weights[kRowsInFlight];
-        bool kept[kRowsInFlight];
+        Pack<T, pack_width> row_parts[kRowsInFlight];
 #pragma unroll
         for (int i = 0; i < kRowsInFlight; ++i) {
-          const int64_t choice = t * top_k + first + i;
-          const int64_t row =
-              first + i < top_k ? checked_row(row_of_choice_TK[choice], num_rows, foreign_row) : -1;
-          kept[i] = row >= 0;
-          if (kept[i]) {
-            row_parts[i] = load_pack<pack_width>(rows_RD + row * width + d);
-            weights[i] = weights_TK == nullptr ? Accumulate<T>(1) : weights_TK[choice];
+          if (rows.at[i] >= 0) {
+            weights[i] = weights_TK == nullptr ? Accumulate<T>(1) : weights_TK[choice + i];
+            row_parts[i] = load_pack<pack_width>(rows_RD + rows.at[i] * width + d);
           }
         }
 #pragma unroll
         for (int i = 0; i < kRowsInFlight; ++i) {
-          if (kept[i]) {
+          if (rows.at[i] >= 0) {
 #pragma unroll
             for (int j = 0; j < pack_width; ++j) {
               sum[j] += rounded_product(weights[i], widen(row_parts[i].at[j]));
@@ -80,16 +78,14 @@ __global__ void unpermute_tokens_backward_kernel(const T* grad_out_TD, const T* 
       static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarpSize) + threadIdx.x / kWarpSize;
   for (int64_t t = first_token; t < num_tokens; t += num_warps) {
     for (int64_t first = 0; first < top_k; first += kRowsInFlight) {
-      int64_t row[kRowsInFlight];
-      Accumulate<T> weight[kRowsInFlight];
-      Accumulate<T> dot[kRowsInFlight];
+      const int64_t choice = t * top_k + first;
+      const auto rows = load_choice_rows<kRowsInFlight>(row_of_choice_TK + choice, top_k - first,
+                                                        num_rows, foreign_row);
+      Accumulate<T> weights[kRowsInFlight];
+      Accumulate<T> dots[kRowsInFlight] = {};
 #pragma unroll
       for (int i = 0; i < kRowsInFlight; ++i) {
-        const int64_t choice = t * top_k + first + i;
-        row[i] =
-            first + i < top_k ? checked_row(row_of_choice_TK[choice], num_rows, foreign_row) : -1;
-        weight[i] = row[i] < 0 ? Accumulate<T>(0) : weights_TK[choice];
-        dot[i] = 0;
+        weights[i] = rows.at[i] < 0 ? Accumulate<T>(0) : weights_TK[choice + i];
       }
       for (int64_t d = lane * kPackWidth; d < width; d += kWarpSize * kPackWidth) {
         const auto grad = load_part<vectorised, kPackWidth>(grad_out_TD + t * width + d, width - d);
@@ -97,28 +93,28 @@ __global__ void unpermute_tokens_backward_kernel(const T* grad_out_TD, const T* 
           Pack<T, kPackWidth> row_parts[kRowsInFlight];
 #pragma unroll
           for (int i = 0; i < kRowsInFlight; ++i) {
-            if (row[i] >= 0) {
+            if (rows.at[i] >= 0) {
               row_parts[i] =
-                  load_part<vectorised, kPackWidth>(rows_RD + row[i] * width + d, width - d);
+                  load_part<vectorised, kPackWidth>(rows_RD + rows.at[i] * width + d, width - d);
             }
           }
 #pragma unroll
           for (int i = 0; i < kRowsInFlight; ++i) {
-            if (row[i] >= 0) {
-              dot[i] = add_products(row_parts[i], grad, dot[i]);
+            if (rows.at[i] >= 0) {
+              dots[i] = add_products(row_parts[i], grad, dots[i]);
             }
           }
         }
         if (grad_rows_RD != nullptr) {
 #pragma unroll
           for (int i = 0; i < kRowsInFlight; ++i) {
-            if (row[i] >= 0) {
+            if (rows.at[i] >= 0) {
               Pack<T, kPackWidth> grad_row;
 #pragma unroll
               for (int j = 0; j < kPackWidth; ++j) {
-                grad_row.at[j] = round_to<T>(rounded_product(weight[i], widen(grad.at[j])));
+                grad_row.at[j] = round_to<T>(rounded_product(weights[i], widen(grad.at[j])));
               }
-              store_part<vectorised>(grad_rows_RD + row[i] * width + d, grad_row, width - d);
+              store_part<vectorised>(grad_rows_RD + rows.at[i] * width + d, grad_row, width - d);
             }
           }
         }
@@ -127,9 +123,9 @@ __global__ void unpermute_tokens_backward_kernel(const T* grad_out_TD, const T* 
 #pragma unroll
         for (int i = 0; i < kRowsInFlight; ++i) {
           if (first + i < top_k) {
-            const Accumulate<T> gate = warp_sum(dot[i]);
+            const Accumulate<T> gate = warp_sum(dots[i]);
             if (lane == 0) {
-              grad_weights_TK[t * top_k + first + i] = gate;
+              grad_weights_TK[choice + i] = gate;
             }
           }
         }
