@@ -19,6 +19,7 @@ namespace {
 
 using tests::all_close;
 using tests::all_equal;
+using tests::for_each_order;
 using tests::random_tensor;
 
 struct Sums {

@@ -25,6 +25,7 @@ namespace moesaic::kernels::cuda {
 namespace {
 
 using tests::all_equal;
+using tests::for_each_order;
 using tests::random_integers;
 using tests::random_tensor;
 

@@ -25,6 +25,7 @@ namespace {
 
 using tests::all_close;
 using tests::all_equal;
+using tests::for_each_order;
 using tests::random_tensor;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
