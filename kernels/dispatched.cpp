@@ -63,6 +63,11 @@ std::tuple<at::Tensor, at::Tensor> unpermute_tokens_backward(
   return op.call(grad_out_TD, rows_RD, weights_TK, row_of_choice_TK, rows_wanted, weights_wanted);
 }
 
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB) {
+  static const auto op = find_operator<decltype(sort_chunks)>("moesaic::sort_chunks");
+  return op.call(rows_RD, counts_AB);
+}
+
 at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
                         const at::Tensor& num_rows_e,
                         const std::optional<at::Tensor>& weight_gradient_destination_eOI) {

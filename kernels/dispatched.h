@@ -44,6 +44,9 @@ std::tuple<at::Tensor, at::Tensor> unpermute_tokens_backward(const at::Tensor& g
                                                              const at::Tensor& row_of_choice_TK,
                                                              bool rows_wanted, bool weights_wanted);
 
+/// The backward is sort_chunks(grad_sorted_RD, counts_AB.t()).
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB);
+
 /// The data gradient is grouped_gemm(grad_out_RO, weight_eOI.transpose(1, 2), num_rows_e).
 at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
                         const at::Tensor& num_rows_e,

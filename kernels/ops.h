@@ -92,6 +92,13 @@ at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan);
 at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights_TK,
                             const DispatchPlan& plan);
 
+/// Chunks of rows into the other order: rows_RD holds counts_AB[a, b] rows for each (a, b), b
+/// fastest; the result holds the same runs of rows with a fastest. So rows that arrive by (rank,
+/// expert) come by (expert, rank); the way back is the call with counts_AB.t().
+///   counts_AB  int64 [A, B] on the CPU, sums to R; zeros are allowed
+/// Bitwise equal to the reference on every device. Differentiable in rows_RD. Returns [R, D].
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB);
+
 /// rows of expert e times weight_eOI[e] transposed: y[r] = weight_eOI[e] @ rows[r].
 ///   rows_RI     [R, I], runs of rows expert after expert
 ///   weight_eOI  [e, O, I], `nn.Linear` orientation, dtype of rows_RI
