@@ -12,6 +12,7 @@ MOESAIC_KERNEL_TEST(permute_tokens_kernel)
 namespace moesaic::kernels::cuda {
 namespace {
 
+using tests::for_each_order;
 using tests::random_tensor;
 
 // Bytes, so that the kernel learns nothing of the dtype. Rows that nobody names stay 0x5a.
