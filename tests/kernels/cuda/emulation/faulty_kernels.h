@@ -28,7 +28,8 @@ enum class Fault {
 void run_fault(Fault fault, int num_threads, int* out);
 
 /// Writes one element of an array of `size`: at `index`, that is beyond the end when index >= size.
-void run_static_shared_write(int index);  // 32 floats, in a template
+void run_static_shared_index(int index);  // 32 floats
+void run_static_shared_write(int index);  // 32 floats in a template, by a pointer
 void run_dynamic_shared_write(int index, int size);
 void run_global_write(float* out, int index);
 
