@@ -50,6 +50,20 @@ TEST(CudaPermuteTokens, MovesTheBitsOfTheReference) {
   }
 }
 
+TEST(CudaPermuteTokens, RowsWiderThanABlockMovesInOneTurn) {
+  const DispatchCase c{3, 0, 5, 3, 2};
+  const auto plan = c.plan();
+  for (const int64_t width : {1301, 20016}) {  // in units of 1 and of 16 bytes
+    const auto x_TD = random_tensor({c.num_tokens, width}, 83).mul(100).to(at::kByte);
+    const auto expected_RD = reference::permute_tokens(x_TD, plan);
+    for_each_order([&] {
+      EXPECT_TRUE(same_bits(permute_on_device(x_TD, plan.row_of_choice_TK, plan.source_R.size(0),
+                                              /*offset=*/0, kMaxBlocks),
+                            expected_RD));
+    });
+  }
+}
+
 TEST(CudaPermuteTokens, MovesThemFromAndToAnyAddress) {
   const DispatchCase c{9, 16, 5, 3, 4};
   const auto plan = c.plan();
