@@ -1,5 +1,6 @@
 #include "tests/kernels/cuda/emulation/atomic_kernels.h"
 
+#define MOESAIC_EMULATION_FLOAT_ATOMICS
 #include "kernels/cuda/launch.h"
 
 namespace moesaic::tests {
