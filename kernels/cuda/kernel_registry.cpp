@@ -57,13 +57,6 @@ std::map<std::string, int64_t> kernel_launches() {
   return registry().launches;
 }
 
-void reset_kernel_launches() {
-  const std::lock_guard lock(registry().mutex);
-  for (auto& [name, count] : registry().launches) {
-    count = 0;
-  }
-}
-
 std::string kernel_name(const void* kernel) {
   const auto mangled = mangled_name(kernel);
   if (mangled.empty()) {

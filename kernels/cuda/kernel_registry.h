@@ -13,9 +13,6 @@ namespace moesaic::kernels::cuda {
 /// its template arguments. Kernels that were registered and never launched stand there with 0.
 std::map<std::string, int64_t> kernel_launches();
 
-/// Sets all counts to 0; the names stay.
-void reset_kernel_launches();
-
 /// Enters a kernel into the table with 0 launches. Made by MOESAIC_KERNEL, before main().
 struct KernelRegistration {
   /// `test` is the address of what the kernel's test defines, or null outside builds of tests.

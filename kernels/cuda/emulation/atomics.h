@@ -16,8 +16,6 @@ concept AtomicInteger =
 template <class T>
 concept AtomicOrdered = AtomicInteger<T> || std::same_as<T, long long>;
 template <class T>
-concept AtomicSum = AtomicInteger<T> || std::same_as<T, float> || std::same_as<T, double>;
-template <class T>
 concept AtomicPlace = AtomicInteger<T> || std::same_as<T, float>;
 
 /// Replaces *address by change(*address); returns what was there.
@@ -43,17 +41,25 @@ T change_atomically(T* address, Change change, const char* file, int line) {
 // The value's type is the address's alone: atomicAdd(&count, 1) for an unsigned count.
 #define MOESAIC_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-template <moesaic::kernels::cuda::emulation::AtomicSum T>
+template <moesaic::kernels::cuda::emulation::AtomicInteger T>
+T atomicAdd(T* address, std::type_identity_t<T> value, MOESAIC_SITE) {
+  moesaic::kernels::cuda::emulation::atomic_point(file, line);
+  return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
+
+// Sums of floats that depend on the order of threads have no place in our kernels: a kernel that
+// makes one does not compile. Tests of the emulation may.
+#ifdef MOESAIC_EMULATION_FLOAT_ATOMICS
+template <std::floating_point T>
 T atomicAdd(T* address, std::type_identity_t<T> value, MOESAIC_SITE) {
   using namespace moesaic::kernels::cuda::emulation;
-  if constexpr (std::integral<T>) {
-    atomic_point(file, line);
-    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
-  } else {
-    return change_atomically(
-        address, [&](T old) { return old + value; }, file, line);
-  }
+  return change_atomically(
+      address, [&](T old) { return old + value; }, file, line);
 }
+#else
+template <std::floating_point T>
+T atomicAdd(T* address, std::type_identity_t<T> value) = delete;
+#endif
 
 template <moesaic::kernels::cuda::emulation::AtomicInteger T>
 requires(sizeof(T) == 4) T atomicSub(T* address, std::type_identity_t<T> value, MOESAIC_SITE) {

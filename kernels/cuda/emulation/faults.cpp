@@ -1,4 +1,5 @@
 // How a block reports what is wrong, and the faults that concern threads that no longer run.
+#include <bit>
 #include <cstring>
 #include <map>
 #include <sstream>
@@ -80,13 +81,13 @@ void Block::check_nobody_waits_for(int thread) {
           barrier_.site);
   }
   const Warp& warp = warps_[thread / kWarpSize];
-  const int first_lane = thread / kWarpSize * kWarpSize;
-  for (int t = first_lane; warp.open && t < first_lane + kWarpSize; ++t) {
-    const Thread& other = threads_[t];
-    if (other.waits_in && other.mask >> (thread % kWarpSize) & 1) {
-      fault("the lane ends, but " + thread_name(t) + " waits for it in " + other.waits_in + " at " +
-                place(other.site),
-            other.site);
+  for (unsigned open = warp.open; open; open &= open - 1) {
+    const Rendezvous& meeting = warp.rendezvous[std::countr_zero(open)];
+    if (meeting.mask >> (thread % kWarpSize) & 1) {
+      const int waiting = thread / kWarpSize * kWarpSize + std::countr_zero(meeting.arrived);
+      fault("the lane ends, but " + thread_name(waiting) + " waits for it in " +
+                threads_[waiting].waits_in + " at " + place(meeting.site),
+            meeting.site);
     }
   }
 }

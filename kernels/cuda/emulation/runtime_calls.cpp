@@ -15,8 +15,9 @@ using moesaic::kernels::cuda::emulation::poison_bytes;
 extern "C" {
 
 cudaError_t cudaMalloc(void** pointer, size_t size) {
-  *pointer = size ? std::aligned_alloc(256, (size + 255) / 256 * 256) : nullptr;
-  if (size && !*pointer) {
+  // Not aligned_alloc, which wants whole multiples: the size must be exact for AddressSanitizer.
+  *pointer = nullptr;
+  if (size && posix_memalign(pointer, 256, size) != 0) {
     return cudaErrorMemoryAllocation;
   }
   if (size) {

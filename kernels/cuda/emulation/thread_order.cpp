@@ -21,10 +21,17 @@ int nth_lane(uint32_t lanes, int n) {
   return lowest_lane(lanes);
 }
 
+// The output function of splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
+uint64_t mixed(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
 }  // namespace
 
 ThreadOrder::ThreadOrder(const Order& order, uint64_t launch, uint64_t num_blocks)
-    : order_(order), state_(order.seed * 0x9E3779B97F4A7C15u + launch), num_blocks_(num_blocks) {
+    : order_(order), state_(mixed(mixed(order.seed + 1) + launch)), num_blocks_(num_blocks) {
   if (order.kind == Order::Kind::kRandom || order.kind == Order::Kind::kPriorities) {
     // An affine map with a multiplier prime to the number of blocks: a permutation without a table.
     do {
@@ -135,12 +142,8 @@ void ThreadOrder::draw_priorities() {
   lanes_descend_ = static_cast<uint32_t>(draw());
 }
 
-// splitmix64 (Steele, Lea, Flood, OOPSLA 2014).
 uint64_t ThreadOrder::draw() {
-  uint64_t z = state_ += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
+  return mixed(state_ += 0x9E3779B97F4A7C15u);
 }
 
 }  // namespace moesaic::kernels::cuda::emulation

@@ -3,8 +3,7 @@
 //   #include "kernels/cuda/permute_tokens.h"             // launchers on raw pointers
 //   #include "tests/kernels/cuda/for_each_order.h"
 //
-//   MOESAIC_KERNEL_TEST(permute_rows)                    // once a kernel: else the tests do not
-//   link
+//   MOESAIC_KERNEL_TEST(permute_rows)                    // once a kernel: else no link
 //
 //   TEST(PermuteTokens, RowsAreCopiesOfTokens) {
 //     const auto expected = reference::permute_tokens(...);     // once
@@ -25,9 +24,11 @@
 // Which sizes: small (T <= 256, D <= 512, E <= 64), since a CUDA thread costs about 1 us with a few
 // barriers and shuffles, 30 us under ThreadSanitizer. CMake: tests/kernels/cuda/CMakeLists.txt.
 //
-// When a test fails: the message names order and kernel; for one order and one test alone
-//   MOESAIC_CUDA_EMULATION_ORDER=pct:3 build/tests/kernels/cuda/NAME
-//   --gtest_filter='PermuteTokens*'
+// When a test fails, the message names order and kernel. For one order and one test alone:
+//   export MOESAIC_CUDA_EMULATION_ORDER=pct:3
+//   build/tests/kernels/cuda/NAME_plain --gtest_filter='PermuteTokens*'
+// After all tests of a program, a kernel that none has launched is a failure
+// (every_kernel_runs.cpp).
 #pragma once
 
 #include <gtest/gtest.h>
