@@ -18,6 +18,7 @@ namespace moesaic::kernels::cuda {
 namespace {
 
 using tests::all_close;
+using tests::for_each_order;
 using tests::random_tensor;
 
 template <class T>

@@ -12,6 +12,7 @@ MOESAIC_KERNEL_TEST(permute_tokens_kernel)
 namespace moesaic::kernels::cuda {
 namespace {
 
+using tests::for_each_order;
 using tests::random_tensor;
 
 // Bytes, so that the kernel learns nothing of the dtype. Rows that nobody names stay 0x5a.
@@ -46,6 +47,20 @@ TEST(CudaPermuteTokens, MovesTheBitsOfTheReference) {
         }
       });
     }
+  }
+}
+
+TEST(CudaPermuteTokens, RowsWiderThanABlockMovesInOneTurn) {
+  const DispatchCase c{3, 0, 5, 3, 2};
+  const auto plan = c.plan();
+  for (const int64_t width : {1301, 20016}) {  // in units of 1 and of 16 bytes
+    const auto x_TD = random_tensor({c.num_tokens, width}, 83).mul(100).to(at::kByte);
+    const auto expected_RD = reference::permute_tokens(x_TD, plan);
+    for_each_order([&] {
+      EXPECT_TRUE(same_bits(permute_on_device(x_TD, plan.row_of_choice_TK, plan.source_R.size(0),
+                                              /*offset=*/0, kMaxBlocks),
+                            expected_RD));
+    });
   }
 }
 

@@ -16,6 +16,7 @@ MOESAIC_KERNEL_TEST(row_dot_kernel)
 namespace moesaic::kernels::cuda {
 namespace {
 
+using tests::for_each_order;
 using tests::random_tensor;
 
 template <class T>

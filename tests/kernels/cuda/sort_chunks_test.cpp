@@ -13,6 +13,7 @@ MOESAIC_KERNEL_TEST(sort_chunks_kernel)
 namespace moesaic::kernels::cuda {
 namespace {
 
+using tests::for_each_order;
 using tests::random_integers;
 using tests::random_tensor;
 
