@@ -43,6 +43,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
                  drop_by_probability);
 }
 
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+  static const auto op = find_operator<decltype(sum_probs)>("moesaic::sum_probs");
+  return op.call(probs_TE, tokens_per_group);
+}
+
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,
                           const at::Tensor& row_of_choice_TK) {
   static const auto op = find_operator<decltype(permute_tokens)>("moesaic::permute_tokens");
@@ -61,6 +66,11 @@ std::tuple<at::Tensor, at::Tensor> unpermute_tokens_backward(
   static const auto op =
       find_operator<decltype(unpermute_tokens_backward)>("moesaic::unpermute_tokens_backward");
   return op.call(grad_out_TD, rows_RD, weights_TK, row_of_choice_TK, rows_wanted, weights_wanted);
+}
+
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB) {
+  static const auto op = find_operator<decltype(sort_chunks)>("moesaic::sort_chunks");
+  return op.call(rows_RD, counts_AB);
 }
 
 at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,

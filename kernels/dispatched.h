@@ -30,6 +30,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
     const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK, int64_t num_experts,
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool drop_by_probability);
 
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group);
+
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,
                           const at::Tensor& row_of_choice_TK);
 
@@ -43,6 +45,9 @@ std::tuple<at::Tensor, at::Tensor> unpermute_tokens_backward(const at::Tensor& g
                                                              const at::Tensor& weights_TK,
                                                              const at::Tensor& row_of_choice_TK,
                                                              bool rows_wanted, bool weights_wanted);
+
+/// The backward is sort_chunks(grad_sorted_RD, counts_AB.t()).
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB);
 
 /// The data gradient is grouped_gemm(grad_out_RO, weight_eOI.transpose(1, 2), num_rows_e).
 at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,

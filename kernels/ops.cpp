@@ -24,12 +24,14 @@ TORCH_LIBRARY(moesaic, m) {
       "plan_dispatch(Tensor expert_idx, Tensor weights, int num_experts, int tokens_per_group,"
       " int? capacity, bool drop_by_probability)"
       " -> (Tensor source, Tensor row_of_choice, Tensor counts, Tensor num_rows)");
+  m.def("sum_probs(Tensor probs, int tokens_per_group) -> Tensor");
   m.def("permute_tokens(Tensor x, Tensor source, Tensor row_of_choice) -> Tensor");
   m.def("unpermute_tokens(Tensor rows, Tensor? weights, Tensor row_of_choice) -> Tensor");
   m.def(
       "unpermute_tokens_backward(Tensor grad_out, Tensor rows, Tensor weights,"
       " Tensor row_of_choice, bool rows_wanted, bool weights_wanted)"
       " -> (Tensor grad_rows, Tensor grad_weights)");
+  m.def("sort_chunks(Tensor rows, Tensor counts) -> Tensor");
   m.def(
       "grouped_gemm(Tensor rows, Tensor weight, Tensor num_rows,"
       " Tensor? weight_gradient_destination) -> Tensor");
@@ -72,23 +74,28 @@ void check_plan(const DispatchPlan& plan, const char* op) {
               " choices cannot have rows of shape ", plan.source_R.sizes());
 }
 
-void check_num_rows(const at::Tensor& num_rows_e, int64_t num_experts, int64_t num_rows,
-                    const char* op) {
-  check_int64(num_rows_e, op, "num_rows_e");
-  TORCH_CHECK(num_rows_e.device().type() == at::kCPU, op, ": num_rows_e must be on the CPU, is on ",
-              num_rows_e.device());
-  TORCH_CHECK(num_rows_e.dim() == 1 && num_rows_e.size(0) == num_experts, op, ": num_rows_e is ",
-              num_rows_e.sizes(), " for ", num_experts, " experts");
-  const auto counts_e = num_rows_e.contiguous();
+// Lengths of runs that make up num_rows rows.
+void check_counts(const at::Tensor& counts, int64_t num_rows, const char* op, const char* name) {
+  check_int64(counts, op, name);
+  TORCH_CHECK(counts.device().type() == at::kCPU, op, ": ", name, " must be on the CPU, is on ",
+              counts.device());
+  const auto flat = counts.contiguous().flatten();
   int64_t total = 0;
-  for (int64_t e = 0; e < num_experts; ++e) {
-    const int64_t count = counts_e.const_data_ptr<int64_t>()[e];
-    TORCH_CHECK(count >= 0 && count <= num_rows, op, ": num_rows_e[", e, "] is ", count, " of ",
+  for (int64_t i = 0; i < flat.numel(); ++i) {
+    const int64_t count = flat.const_data_ptr<int64_t>()[i];
+    TORCH_CHECK(count >= 0 && count <= num_rows, op, ": ", name, "[", i, "] is ", count, " of ",
                 num_rows, " rows");
     total += count;
   }
-  TORCH_CHECK(total == num_rows, op, ": num_rows_e sums to ", total, ", but there are ", num_rows,
+  TORCH_CHECK(total == num_rows, op, ": ", name, " sums to ", total, ", but there are ", num_rows,
               " rows");
+}
+
+void check_num_rows(const at::Tensor& num_rows_e, int64_t num_experts, int64_t num_rows,
+                    const char* op) {
+  TORCH_CHECK(num_rows_e.dim() == 1 && num_rows_e.size(0) == num_experts, op, ": num_rows_e is ",
+              num_rows_e.sizes(), " for ", num_experts, " experts");
+  check_counts(num_rows_e, num_rows, op, "num_rows_e");
 }
 
 void check_destination(const at::Tensor& destination_eOI, int64_t out_width,
@@ -168,6 +175,17 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
   return {source_R, row_of_choice_TK, counts_GE, num_rows_E};
 }
 
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+  check_matrix(probs_TE, "sum_probs", "probs_TE");
+  TORCH_CHECK(probs_TE.scalar_type() == at::kFloat || probs_TE.scalar_type() == at::kDouble,
+              "sum_probs: probs_TE must be float32 or float64, got ", probs_TE.scalar_type());
+  TORCH_CHECK(tokens_per_group >= 1 && probs_TE.size(0) % tokens_per_group == 0,
+              "sum_probs: ", probs_TE.size(0),
+              " tokens are not a multiple of tokens_per_group = ", tokens_per_group);
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return dispatched::sum_probs(probs_TE, tokens_per_group);
+}
+
 at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan) {
   check_matrix(x_TD, "permute_tokens", "x_TD");
   check_plan(plan, "permute_tokens");
@@ -190,6 +208,13 @@ at::Tensor unpermute_tokens(const at::Tensor& rows_RD, const at::Tensor& weights
               "unpermute_tokens: weights_TK must be ", at::toOpMathType(rows_RD.scalar_type()),
               " for rows of ", rows_RD.scalar_type(), ", got ", weights_TK.scalar_type());
   return dispatched::unpermute_tokens(rows_RD, weights_TK, plan.row_of_choice_TK);
+}
+
+at::Tensor sort_chunks(const at::Tensor& rows_RD, const at::Tensor& counts_AB) {
+  check_matrix(rows_RD, "sort_chunks", "rows_RD");
+  check_matrix(counts_AB, "sort_chunks", "counts_AB");
+  check_counts(counts_AB, rows_RD.size(0), "sort_chunks", "counts_AB");
+  return dispatched::sort_chunks(rows_RD, counts_AB);
 }
 
 at::Tensor grouped_gemm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,

@@ -17,50 +17,6 @@ std::vector<int64_t> to_vector(const at::Tensor& counts) {
   return {data, data + contiguous.numel()};
 }
 
-/// A plan that only reorders: row r of the result is row source[r] of the input.
-kernels::DispatchPlan reordering(const std::vector<int64_t>& source) {
-  kernels::DispatchPlan plan;
-  const auto num_rows = static_cast<int64_t>(source.size());
-  plan.source_R = at::empty({num_rows}, at::kLong);
-  plan.row_of_choice_TK = at::empty({num_rows, 1}, at::kLong);
-  auto* forward = plan.source_R.mutable_data_ptr<int64_t>();
-  auto* inverse = plan.row_of_choice_TK.mutable_data_ptr<int64_t>();
-  for (int64_t row = 0; row < num_rows; ++row) {
-    forward[row] = source[row];
-    inverse[source[row]] = row;
-  }
-  return plan;
-}
-
-kernels::DispatchPlan inverse(const kernels::DispatchPlan& plan) {
-  kernels::DispatchPlan result;
-  result.source_R = plan.row_of_choice_TK.flatten();
-  result.row_of_choice_TK = plan.source_R.unsqueeze(1);
-  return result;
-}
-
-/// Received rows lie in order (source rank, expert); experts want (expert, source rank).
-kernels::DispatchPlan expert_major(const at::Tensor& received_We) {
-  const int64_t num_ranks = received_We.size(0);
-  const int64_t num_local_experts = received_We.size(1);
-  const auto counts = to_vector(received_We);
-  std::vector<int64_t> begin(counts.size() + 1, 0);
-  for (size_t i = 0; i < counts.size(); ++i) {
-    begin[i + 1] = begin[i] + counts[i];
-  }
-  std::vector<int64_t> source;
-  source.reserve(begin.back());
-  for (int64_t expert = 0; expert < num_local_experts; ++expert) {
-    for (int64_t rank = 0; rank < num_ranks; ++rank) {
-      const int64_t chunk = rank * num_local_experts + expert;
-      for (int64_t row = begin[chunk]; row < begin[chunk + 1]; ++row) {
-        source.push_back(row);
-      }
-    }
-  }
-  return reordering(source);
-}
-
 }  // namespace
 
 at::Tensor TokenDispatcher::with_fault(const at::Tensor& rows_RD) const {
@@ -113,17 +69,18 @@ Dispatched AllToAllTokenDispatcher::dispatch(const at::Tensor& x_TD, const Routi
     dispatched.sent_W.push_back(rows_of_rank.sum().item<int64_t>());
   }
   dispatched.received_W = to_vector(received_We.sum(1));
-  dispatched.arrival = expert_major(received_We);
+  dispatched.received_We = received_We;
   dispatched.num_rows_e = received_We.sum(0);
   const auto arrived_RD = parallel::all_to_all_v(kernels::permute_tokens(x_TD, routing.plan),
                                                  dispatched.received_W, dispatched.sent_W, expert_);
-  dispatched.rows_RD = with_fault(kernels::permute_tokens(arrived_RD, dispatched.arrival));
+  // Arrived in order (source rank, expert); experts want (expert, source rank).
+  dispatched.rows_RD = with_fault(kernels::sort_chunks(arrived_RD, received_We));
   return dispatched;
 }
 
 at::Tensor AllToAllTokenDispatcher::combine(const at::Tensor& y_RD, const Routing& routing,
                                             const Dispatched& dispatched) {
-  const auto in_order_of_arrival_RD = kernels::permute_tokens(y_RD, inverse(dispatched.arrival));
+  const auto in_order_of_arrival_RD = kernels::sort_chunks(y_RD, dispatched.received_We.t());
   const auto returned_RD = parallel::all_to_all_v(in_order_of_arrival_RD, dispatched.sent_W,
                                                   dispatched.received_W, expert_);
   return TokenDispatcher::combine(returned_RD, routing, dispatched);

@@ -19,10 +19,11 @@ namespace moesaic::moe {
 struct Dispatched {
   at::Tensor rows_RD;     ///< one run for each expert of this rank
   at::Tensor num_rows_e;  ///< int64, on the CPU: the lengths of the runs
-  /// Only for exchanged rows: rows of each source or destination rank, and the order of arrival.
+  /// Only for exchanged rows: rows of each destination and of each source rank, and of each source
+  /// rank for each expert, int64 on the CPU.
   std::vector<int64_t> sent_W;
   std::vector<int64_t> received_W;
-  kernels::DispatchPlan arrival;
+  at::Tensor received_We;
 };
 
 /// All experts live on this rank.

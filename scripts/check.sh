@@ -109,6 +109,15 @@ no_hosts() { nowhere 'https?:/[/]|--index-[u]rl' "$script_files" "$build_files";
 no_silent_skips() {
   nowhere 'GTEST_SKIP\(\) *;|\bDISABLED_' "$(select_files '^tests/.*\.(cpp|h)$')"
 }
+# Kernels keep to what the emulation can run, and to sums whose order is fixed. A float atomicAdd
+# that no pattern shows does not compile in the emulation (kernels/cuda/emulation/atomics.h).
+kernel_language() {
+  local kernel_files
+  kernel_files=$(select_files '^kernels/cuda/[^/]*\.(cu|cuh|h)$' | grep -v '/launch\.h$')
+  nowhere '<<<|__activemask' "$kernel_files"
+  nowhere 'extern[^"]*__shared__' "$kernel_files"
+  nowhere 'atomicAdd.*(float|double|half|[0-9]\.[0-9]*f?\b)' "$kernel_files"
+}
 no_large_files() {  # data and builds do not belong into git
   git ls-files -ci --exclude-standard 2>/dev/null
   git ls-files 2>/dev/null | while read -r file; do
@@ -131,6 +140,7 @@ gate "no unfinished marks" no_marks
 gate "no path outside the repository" no_places
 gate "no host named in scripts and build files" no_hosts
 gate "a skipped test says why, none is disabled" no_silent_skips
+gate "kernels: no <<<, extern __shared__, __activemask, float atomicAdd" kernel_language
 gate "no ignored and no large file in git" no_large_files
 
 echo "check: $((num_gates - broken)) of $num_gates gates hold"
