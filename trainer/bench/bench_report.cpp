@@ -58,8 +58,9 @@ Json result_json(const BenchResult& result) {
 }  // namespace
 
 std::string bench_table(const BenchSubject& subject, const BenchReport& report) {
-  auto text = fmt::format("bench {}: {}, {}, {} rounds\n{}\n", subject.kind, subject.device,
-                          subject.dtype, subject.rounds, sizes_text(subject.sizes));
+  auto text =
+      fmt::format("bench {}: {}, {}, {} round{}\n{}\n", subject.kind, subject.device, subject.dtype,
+                  subject.rounds, subject.rounds == 1 ? "" : "s", sizes_text(subject.sizes));
   text += fmt::format("{:<38} {:>10} {:>10}  {:>8} {:>8} {:<7}  {:>7} {:>7}\n", "", "best ms",
                       "median ms", "best", "median", "", "best", "median");
   text += line(report.product, /*is_yardstick=*/true);
