@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # emulated_training.sh EMULATED CPU: 20 steps of configs/tiny.yaml with the same seed. The losses of
 # the emulated CUDA kernels are those of the CPU's operators to 1e-5.
-. "$(dirname "$0")/harness.sh"
 on_cpu=$(realpath "${2:?the binary without emulation}")
+. "$(dirname "$0")/harness.sh"
 emulated=$binary
 prepare_data
 
