@@ -23,6 +23,13 @@ for ranks in 1 2; do
   check "20 equal losses" same_losses runs/emulated-$ranks runs/cpu-$ranks
 done
 
+say "the comparison would see another seed"
+binary=$on_cpu
+run 0 1 "${train[@]}" --trainer.run_dir=runs/other --trainer.seed=1
+different_losses() { ! same_losses runs/emulated-1 runs/other >/dev/null; }
+check "other losses" different_losses
+binary=$emulated
+
 say "evaluation and generation through emulated kernels"
 checkpoint=$(newest_checkpoint runs/emulated-1)
 run 0 1 eval "$checkpoint" --data data/validation --data.sequence_length=32 --kernel-log
