@@ -179,7 +179,7 @@ MOESAIC_KERNEL(route_tokens_kernel)
 // of the chosen p. A softmax over the chosen logits alone adds w (d - <d, w>) to the logits
 // instead.
 template <class Value>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, sizeof(Value) == sizeof(float) ? 3 : 1)
     route_tokens_backward_kernel(const Value* __restrict__ grad_weights_TK,
                                  const Value* __restrict__ grad_probs_TE,
                                  const Value* __restrict__ grad_logsumexp_T,
