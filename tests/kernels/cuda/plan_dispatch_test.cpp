@@ -179,8 +179,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 // More groups than segments of the scan, and groups of several chunks.
 INSTANTIATE_TEST_SUITE_P(Partition, CudaPlanDispatchTest,
-                         testing::Values(Case{70, 1, 9, 3, 1, Skew::kUniform},
-                                         Case{70, 2, 5, 5, 1, Skew::kRepeated},
+                         testing::Values(Case{40, 1, 9, 3, 1, Skew::kUniform},
+                                         Case{68, 2, 5, 5, 1, Skew::kRepeated},
                                          Case{1024, 1024, 7, 1, 100, Skew::kUniform},
                                          Case{1026, 513, 40, 4, 40, Skew::kUniform},
                                          Case{1026, 513, 5, 4, 300, Skew::kRepeated},
