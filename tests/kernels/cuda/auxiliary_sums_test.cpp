@@ -8,6 +8,7 @@
 
 #include "tests/kernels/cuda/device_buffer.h"
 #include "tests/kernels/cuda/for_each_order.h"
+#include "tests/kernels/cuda/grids.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
 
@@ -76,7 +77,7 @@ TEST_P(CudaAuxiliarySumsTest, AreTheSumsOfEachGroup) {
     EXPECT_TRUE(all_close(sums.probs_GE, expected_GE, 1e-13, 0));
     EXPECT_TRUE(all_close(sums.logsumexp_squares_G, expected_squares_G, 1e-13, 0));
     for_each_order([&] {
-      for (const int64_t max_blocks : {int64_t{1}, int64_t{3}, kMaxBlocks}) {
+      for (const int64_t max_blocks : grids()) {
         const auto again = run(probs_TE, logsumexp_T, groups, max_blocks);
         EXPECT_TRUE(all_equal(again.probs_GE, sums.probs_GE));
         EXPECT_TRUE(all_equal(again.logsumexp_squares_G, sums.logsumexp_squares_G));

@@ -14,6 +14,7 @@
 #include "tests/kernels/cuda/device_buffer.h"
 #include "tests/kernels/cuda/element_type.h"
 #include "tests/kernels/cuda/for_each_order.h"
+#include "tests/kernels/cuda/grids.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
 
@@ -155,7 +156,7 @@ TEST_P(CudaRouteTokensTest, ChoosesAsTheReference) {
       EXPECT_TRUE(all_equal(routed.weights_TK, routed.probs_TE.gather(-1, routed.expert_idx_TK)));
     }
     for_each_order([&] {
-      for (const int64_t max_blocks : {int64_t{1}, int64_t{2}, kMaxBlocks}) {
+      for (const int64_t max_blocks : grids()) {
         expect_same_bits(run_forward(logits_TE, options(), max_blocks), routed);
       }
     });
@@ -190,7 +191,7 @@ TEST_P(CudaRouteTokensTest, GradientsAreThoseOfTheReference) {
       const auto actual_TE = run_backward(routed, grads, options());
       EXPECT_TRUE(all_close(actual_TE.to(at::kDouble), grad_TE, tolerance, tolerance));
       for_each_order([&] {
-        for (const int64_t max_blocks : {int64_t{1}, int64_t{2}, kMaxBlocks}) {
+        for (const int64_t max_blocks : grids()) {
           EXPECT_TRUE(all_equal(run_backward(routed, grads, options(), max_blocks), actual_TE));
         }
       });
