@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Are the tests of the CUDA kernels able to fail? Changes each kernel in one place at a time.
+
+  scripts/mutate_kernels.py --list                        every mutant: number, file:line, change
+  scripts/mutate_kernels.py                               runs all
+  scripts/mutate_kernels.py --file block_scan.h --only 3  runs some: one file, one number of it
+  scripts/mutate_kernels.py --check                       exit 1 if a mutant survives that
+                                                          kernels/cuda/mutants.md does not prove to
+                                                          be equivalent
+  scripts/mutate_kernels.py --check-list                  the same file against the sources alone:
+                                                          exit 1 if it names what is no mutant
+  scripts/mutate_kernels.py --self-test                   a handful, with known fates
+
+Mutants (mutant_sites.py) of kernels/cuda/*.cu and of the headers there that they compute with: each
+barrier removed, each shuffle swapped, each bound shifted, each comparison flipped. All mutants of a
+file are compiled at once, for the emulation, next to the original; a number in the environment says
+which of them is awake (mutant schemata: Untch, Offutt, Harrold, 1993). So a kernel is compiled once
+a flavour; tests, LibTorch and the emulation are the objects of the build (--build).
+
+One run with none awake finds which test reaches which mutants. Then for each mutant the tests that
+reach it run in the eight thread orders, up to the first failure; what survives runs with
+AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer. Ten times the processor
+time of the original means that the mutant hangs.
+Numbers are fixed by the text of a file. Exit 77 where the emulation cannot run.
+"""
+
+import argparse
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mutant_program import CannotRun, Outcome, Program
+from mutant_sites import Mutant, find_mutants, mutated_files
+from mutant_survivors import Listed, read_list, unproven, wrong_entries
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUND, CANNOT_RUN = 1, 77
+FLAVOURS = ("plain", "asan", "tsan")
+
+# The self-test: (file, what is replaced, by what, the flavour that notices).
+KNOWN = (
+    ("block_scan.h", "__syncthreads()", "nothing", "plain asan tsan"),
+    ("block_scan.h", "w < warp", "w <= warp", "plain"),
+    ("warp_reduce.h", "__shfl_up_sync", "__shfl_down_sync", "plain"),
+    ("sort_chunks.cu", "begin_BA[middle] <= r", "begin_BA[middle] < r", "plain"),
+    ("sort_chunks.cu", "threadIdx.x == 0", "threadIdx.x != 0", "plain"),
+    ("sort_chunks.cu", "unit < row_units", "unit <= row_units", "plain asan"),
+)
+
+
+def describe(mutant: Mutant) -> str:
+    return (f"{mutant.file.name}#{mutant.number} kernels/cuda/{mutant.file.name}:{mutant.line}: "
+            f"{mutant.before} -> {mutant.after}")
+
+
+def fate(mutant: Mutant, program: Program, flavours: tuple[str, ...]) -> Outcome:
+    """What becomes of a mutant: the first flavour whose tests notice it."""
+    # Who removes a barrier makes a race: ThreadSanitizer is the one to ask first.
+    order = sorted(flavours, key=("plain", "tsan", "asan").index) if mutant.is_barrier else flavours
+    if not program.reaching(mutant):
+        return Outcome(False, "no test reaches it")
+    for flavour in order:
+        outcome = program.run(flavour, mutant)
+        if outcome.killed:
+            return outcome
+    return Outcome(False, f"in {', '.join(order)}")
+
+
+def run_all(mutants: list[Mutant], program: Program, flavours: tuple[str, ...], jobs: int,
+            listed: list[Listed]) -> list[Mutant]:
+    """Runs them and prints the fate of each. Returns the survivors."""
+    survivors = []
+
+    def report(mutant: Mutant) -> None:
+        outcome = fate(mutant, program, flavours)
+        if not outcome.killed:
+            survivors.append(mutant)
+        known = any(entry.is_of(mutant) for entry in listed)
+        word = "killed" if outcome.killed else "equivalent" if known else "SURVIVED"
+        if outcome.killed and known:
+            word = "killed, though listed as equivalent"
+        print(f"{describe(mutant)}: {word}: {outcome.words}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(report, mutants))
+    print(f"mutate_kernels: {len(mutants)} mutants, {len(mutants) - len(survivors)} killed, "
+          f"{len(survivors)} survived, {len(unproven(survivors, listed))} of them unproven")
+    return sorted(survivors)
+
+
+def self_test(program: Program, mutants: list[Mutant]) -> int:
+    """Known mutants are killed, and a survivor that no list names is a failure."""
+    wrong = 0
+    for file, before, after, flavours in KNOWN:
+        alike = [mutant for mutant in mutants
+                 if (mutant.file.name, mutant.before, mutant.after) == (file, before, after)]
+        if not alike:
+            print(f"self-test: {file} has no mutant {before} -> {after}")
+            wrong += 1
+        for mutant in alike[:1]:
+            outcome = fate(mutant, program, tuple(flavours.split()))
+            wrong += not outcome.killed
+            print(f"self-test: {describe(mutant)}: "
+                  f"{'killed' if outcome.killed else 'SURVIVED'}: {outcome.words}", flush=True)
+    entry = Listed(mutants[0].file.name, mutants[0].text, mutants[0].before, mutants[0].after, 1)
+    if unproven(mutants[:1], [entry]) or unproven(mutants[:1], []) != mutants[:1]:
+        print("self-test: the list of survivors is not what decides")
+        wrong += 1
+    print("self-test: " + (f"{wrong} failures" if wrong else "the tests notice known mutants"))
+    return FOUND if wrong else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check-list", action="store_true")
+    parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("--file", action="append", metavar="NAME", help="block_scan.h")
+    parser.add_argument("--only", type=int, action="append", metavar="N", help="of --file")
+    parser.add_argument("--flavours", nargs="+", choices=FLAVOURS, default=list(FLAVOURS))
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--build", type=Path, default=ROOT / "build",
+                        help="a configured build (Ninja)")
+    parser.add_argument("--work", type=Path, help="keeps the compiled mutants here for a next run")
+    arguments = parser.parse_args()
+    if arguments.only and len(arguments.file or []) != 1:
+        parser.error("--only is a number of one --file")
+
+    files = mutated_files(ROOT)
+    everything = [mutant for file in files for mutant in find_mutants(file)]
+    listed = read_list(ROOT / "kernels/cuda/mutants.md")
+    if arguments.check_list or arguments.check:
+        for words in (wrong := wrong_entries(listed, everything)):
+            print(f"mutate_kernels: {words}")
+        if wrong or arguments.check_list:
+            return FOUND if wrong else 0
+    chosen = [mutant for mutant in everything
+              if (not arguments.file or mutant.file.name in arguments.file)
+              and (not arguments.only or mutant.number in arguments.only)]
+    if not chosen:
+        parser.error("no such mutant")
+    if arguments.list:
+        print("\n".join(map(describe, chosen)))
+        return 0
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            names = sorted({file for file, *_ in KNOWN}) if arguments.self_test else arguments.file
+            program = Program(ROOT, arguments.build, arguments.work or Path(folder), everything,
+                              names)
+            if arguments.self_test:
+                return self_test(program, everything)
+            survivors = run_all(chosen, program, tuple(arguments.flavours), arguments.jobs, listed)
+        except CannotRun as why:
+            print(f"mutate_kernels: skipped, {why}")
+            return CANNOT_RUN
+    return FOUND if unproven(survivors, listed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
