@@ -50,7 +50,7 @@ TYPED_TEST_SUITE(CudaRowDot, ElementTypes);
 
 TYPED_TEST(CudaRowDot, SumsInTheDocumentedOrderForAnyGridAndAlignment) {
   constexpr double kEpsilon = std::numeric_limits<Accumulate<TypeParam>>::epsilon();
-  for (const int64_t num_rows : {0, 1, 9, 37}) {
+  for (const int64_t num_rows : {0, 1, 19}) {
     for (const int64_t width : {0, 1, 7, 8, 64, 256, 301, 776}) {
       const auto a_RF = random_tensor({num_rows, width}, 101).to(dtype_of<TypeParam>());
       const auto b_RF = random_tensor({num_rows, width}, 102).to(dtype_of<TypeParam>());
