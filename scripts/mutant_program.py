@@ -99,20 +99,24 @@ class Program:
     """Builds what is not there yet. `kernels`: the .cu files that shall hold mutants."""
 
     def __init__(self, root: Path, build: Path, work: Path, mutants: list[Mutant],
-                 kernels: list[str], flavours: tuple[str, ...]):
+                 kernels: list[str], flavours: tuple[str, ...], is_built: bool):
         self.root, self.build, self.work = root, build.resolve(), work.resolve()
         self.ids = {mutant: index for index, mutant in enumerate(mutants)}
         self.commands = self._compile_commands()
         self._write_sources()
-        objects = [f"{TARGET}_tests"] + [f"moesaic_cuda_emulation_{flavour}" for flavour in flavours]
-        if not set(kernels) >= {name for _, name in self.commands}:
-            objects += [f"{TARGET}_{flavour}" for flavour in flavours]  # the other kernels
-        self._call(["cmake", "--build", str(self.build), "--target", *objects,
-                    "moesaic_kernels_objects"])
+        if not is_built:
+            self._build(kernels, flavours)
         self.executables = {flavour: self._link(flavour, [
             (self.commands[flavour, name]["output"], self._compile(flavour, name))
             for name in kernels]) for flavour in flavours}
         self.tests = self._notes()
+
+    def _build(self, kernels: list[str], flavours: tuple[str, ...]) -> None:
+        targets = [f"{TARGET}_tests", "moesaic_kernels_objects"]
+        targets += [f"moesaic_cuda_emulation_{flavour}" for flavour in flavours]
+        if not set(kernels) >= {name for _, name in self.commands}:
+            targets += [f"{TARGET}_{flavour}" for flavour in flavours]  # the other kernels
+        self._call(["cmake", "--build", str(self.build), "--target", *targets])
 
     # --- compile -----------------------------------------------------------------------
 
@@ -174,23 +178,16 @@ class Program:
                     str(runtime)])
         line = self._call(["ninja", "-C", str(self.build), "-t", "commands",
                            f"{TARGET}_{flavour}"]).splitlines()[-1]
+        words = shlex.split(line.removeprefix(": && ").removesuffix(" && :"))
         executable = self.work / f"mutants_{flavour}"
-        words = line.split()
-        old_output = words[words.index("-o") + 1]
+        words[words.index("-o") + 1] = str(executable)
+        originals = {original for original, _ in replaced}
+        words = [word for word in words if word not in originals]
         # First: of inline functions, which others have too, the linker takes the first it sees.
-        first = " ".join([str(runtime), *(str(path) for _, path in replaced)])
-        for path, _ in replaced:
-            line = line.replace(f" {path} ", " ")
-        line = line.replace(f" -o {old_output} ", f" {first} -o {executable} ")
-        self._call(["bash", "-c", self._objects_first(line, first, str(executable))],
-                   cwd=self.build)
+        at = next(at for at, word in enumerate(words) if word.endswith(".o"))
+        words[at:at] = [str(runtime), *(str(compiled) for _, compiled in replaced)]
+        self._call(words, cwd=self.build)
         return executable
-
-    @staticmethod
-    def _objects_first(line: str, first: str, executable: str) -> str:
-        line = line.replace(f" {first} -o {executable} ", f" -o {executable} ")
-        head, separator, rest = line.partition(" tests/")
-        return f"{head} {first}{separator}{rest}"
 
     # --- run ---------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutant_program import CannotRun, Outcome, Program
+from mutant_program import CannotRun, Outcome, Program, dependents
 from mutant_sites import Mutant, find_mutants, mutated_files
 from mutant_survivors import Listed, read_list, unproven, wrong_entries
 
@@ -123,6 +123,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--build", type=Path, default=ROOT / "build",
                         help="a configured build (Ninja)")
+    parser.add_argument("--built", action="store_true", help="the build is up to date as it is")
     parser.add_argument("--work", type=Path, help="keeps the compiled mutants here for a next run")
     arguments = parser.parse_args()
     if arguments.only and len(arguments.file or []) != 1:
@@ -147,9 +148,10 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            names = sorted({file for file, *_ in KNOWN}) if arguments.self_test else arguments.file
+            kernels = ["sort_chunks.cu"] if arguments.self_test else dependents(
+                ROOT, arguments.file)
             program = Program(ROOT, arguments.build, arguments.work or Path(folder), everything,
-                              names)
+                              kernels, tuple(arguments.flavours), arguments.built)
             if arguments.self_test:
                 return self_test(program, everything)
             survivors = run_all(chosen, program, tuple(arguments.flavours), arguments.jobs, listed)
