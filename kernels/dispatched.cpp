@@ -43,6 +43,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
                  drop_by_probability);
 }
 
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+  static const auto op = find_operator<decltype(sum_probs)>("moesaic::sum_probs");
+  return op.call(probs_TE, tokens_per_group);
+}
+
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,
                           const at::Tensor& row_of_choice_TK) {
   static const auto op = find_operator<decltype(permute_tokens)>("moesaic::permute_tokens");

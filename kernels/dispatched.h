@@ -30,6 +30,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
     const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK, int64_t num_experts,
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool drop_by_probability);
 
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group);
+
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,
                           const at::Tensor& row_of_choice_TK);
 

@@ -39,3 +39,36 @@ else()
   target_link_libraries(moesaic_libtorch INTERFACE gomp)
 endif()
 target_link_options(moesaic_libtorch INTERFACE "LINKER:--no-as-needed")
+
+# moesaic::libtorch_cuda: its CUDA part, and the CUDA libraries that it was built with, in the wheels
+# that scripts/setup.sh --cuda unpacks; another LibTorch's own are looked for in the toolkit.
+if(MOESAIC_CUDA)
+  if(NOT EXISTS ${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so)
+    message(FATAL_ERROR "${MOESAIC_TORCH_ROOT} is a LibTorch without CUDA")
+  endif()
+  set(nvidia ${MOESAIC_TORCH_ROOT}/../nvidia)
+  # By version: a second runtime beside the one that LibTorch has would know nothing of its streams.
+  file(GLOB cuda_wheel_folders ${nvidia}/cu*/lib)
+  set(toolkit ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}/lib64)
+  string(REGEX MATCH "^[0-9]+" cuda_major "${CMAKE_CUDA_COMPILER_VERSION}")
+  foreach(library cudart cublas)
+    unset(MOESAIC_${library} CACHE)
+    find_library(MOESAIC_${library} NAMES lib${library}.so.${cuda_major}
+      PATHS ${cuda_wheel_folders} ${toolkit} NO_DEFAULT_PATH)
+    if(NOT MOESAIC_${library})
+      message(FATAL_ERROR "lib${library}.so.${cuda_major} was not found: run scripts/setup.sh --cuda")
+    endif()
+  endforeach()
+  # Only to resolve at link time what LibTorch's libraries need; they know the way themselves.
+  file(GLOB needed_folders ${nvidia}/*/lib)
+  add_library(moesaic_libtorch_cuda INTERFACE)
+  add_library(moesaic::libtorch_cuda ALIAS moesaic_libtorch_cuda)
+  target_include_directories(moesaic_libtorch_cuda SYSTEM INTERFACE
+    ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  target_link_libraries(moesaic_libtorch_cuda INTERFACE moesaic_libtorch
+    ${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so ${MOESAIC_TORCH_ROOT}/lib/libc10_cuda.so
+    ${MOESAIC_cudart} ${MOESAIC_cublas})
+  foreach(folder ${needed_folders})
+    target_link_options(moesaic_libtorch_cuda INTERFACE "LINKER:-rpath-link,${folder}")
+  endforeach()
+endif()

@@ -24,6 +24,7 @@ TORCH_LIBRARY(moesaic, m) {
       "plan_dispatch(Tensor expert_idx, Tensor weights, int num_experts, int tokens_per_group,"
       " int? capacity, bool drop_by_probability)"
       " -> (Tensor source, Tensor row_of_choice, Tensor counts, Tensor num_rows)");
+  m.def("sum_probs(Tensor probs, int tokens_per_group) -> Tensor");
   m.def("permute_tokens(Tensor x, Tensor source, Tensor row_of_choice) -> Tensor");
   m.def("unpermute_tokens(Tensor rows, Tensor? weights, Tensor row_of_choice) -> Tensor");
   m.def(
@@ -172,6 +173,17 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
   auto [source_R, row_of_choice_TK, counts_GE, num_rows_E] = dispatched::plan_dispatch(
       expert_idx_TK, weights_TK, num_experts, tokens_per_group, max_rows, drop_by_probability);
   return {source_R, row_of_choice_TK, counts_GE, num_rows_E};
+}
+
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+  check_matrix(probs_TE, "sum_probs", "probs_TE");
+  TORCH_CHECK(probs_TE.scalar_type() == at::kFloat || probs_TE.scalar_type() == at::kDouble,
+              "sum_probs: probs_TE must be float32 or float64, got ", probs_TE.scalar_type());
+  TORCH_CHECK(tokens_per_group >= 1 && probs_TE.size(0) % tokens_per_group == 0,
+              "sum_probs: ", probs_TE.size(0),
+              " tokens are not a multiple of tokens_per_group = ", tokens_per_group);
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return dispatched::sum_probs(probs_TE, tokens_per_group);
 }
 
 at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan) {

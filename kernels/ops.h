@@ -61,7 +61,7 @@ struct DispatchPlan {
   at::Tensor source_R;          ///< int64: token * K + choice of each row
   at::Tensor row_of_choice_TK;  ///< int64: the row of each choice, -1 where it was dropped
   at::Tensor counts_GE;         ///< int64 [groups, E]: choices before dropping
-  at::Tensor num_rows_E;        ///< int64: rows (choices kept) per expert, the run lengths
+  at::Tensor num_rows_E;        ///< int64, on the CPU: rows (choices kept) per expert, run lengths
 };
 
 /// ceil(factor * tokens_per_group * top_k / num_experts): exact for factors that decimal text can
@@ -74,10 +74,17 @@ int64_t expert_capacity(double factor, int64_t tokens_per_group, int64_t top_k,
 ///   weights_TK     [T, K]; read only by DropPolicy::kProbability
 /// T must be a multiple of tokens_per_group (T = 0 is allowed, and then tokens_per_group = 0 too:
 /// no group). Throws c10::Error for an id outside [0, E). Integers only: the same result on every
-/// device and for any number of threads. Not differentiable. Cost: O(T K + G E).
+/// device and for any number of threads. Not differentiable. Cost: O(T K + G E); on a GPU the host
+/// waits for num_rows_E.
 DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                            int64_t num_experts, int64_t tokens_per_group,
                            const CapacityOptions& capacity);
+
+/// Sums of the routing probabilities over the tokens of each group of `tokens_per_group`
+/// consecutive tokens: what the value of the balance loss needs of a micro-batch.
+///   probs_TE  [T, E] float32 or float64, T a multiple of tokens_per_group >= 1
+/// Added in float64. Not recorded by autograd. Returns float64 [G, E].
+at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group);
 
 /// Gathers token rows into expert order: row r of the result is x_TD[source_R[r] / K].
 /// Bitwise equal to the reference on every device. Differentiable in x_TD: the backward sums the

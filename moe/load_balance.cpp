@@ -4,6 +4,8 @@
 #include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/ops.h"
+
 namespace moesaic::moe {
 
 /// Counts that a backward will read; filled at once, or by finish_forward.
@@ -78,9 +80,10 @@ at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
                          int64_t tokens_per_group) {
   const int64_t num_groups = expert_idx_TK.size(0) / tokens_per_group;
   if (num_groups == 0) {
-    return at::zeros({0, num_experts}, at::kLong);
+    return at::zeros({0, num_experts}, expert_idx_TK.options());
   }
-  const auto first_G1 = at::arange(num_groups, at::kLong).mul(num_experts).unsqueeze(1);
+  const auto first_G1 =
+      at::arange(num_groups, expert_idx_TK.options()).mul(num_experts).unsqueeze(1);
   const auto bins = expert_idx_TK.reshape({num_groups, -1}) + first_G1;
   return at::bincount(bins.flatten(), {}, num_groups * num_experts).view({num_groups, num_experts});
 }
@@ -141,17 +144,14 @@ at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
   const int64_t num_tokens = expert_idx_TK.size(0);
   const int64_t group_tokens = wait ? std::max<int64_t>(num_tokens, 1) : tokens_per_group();
   auto counts_GE = count_choices(expert_idx_TK, num_experts_, group_tokens);
-  const auto prob_sums_GE = probs_TE.detach()
-                                .view({counts_GE.size(0), group_tokens, num_experts_})
-                                .sum(1)
-                                .to(at::kDouble);
+  const auto prob_sums_GE = kernels::sum_probs(probs_TE, group_tokens);
 
   std::shared_ptr<BalanceCounts> counts;
   if (wait) {
     const size_t idx = options_.formula == BalanceFormula::kHuggingFace ? 0 : layer_idx;
     while (waiting_.size() <= idx) {
       waiting_.push_back(std::make_shared<BalanceCounts>());
-      waiting_.back()->counts_GE = at::zeros({1, num_experts_}, at::kLong);
+      waiting_.back()->counts_GE = at::zeros({1, num_experts_}, counts_GE.options());
       waiting_.back()->complete = false;
     }
     counts = waiting_[idx];

@@ -61,7 +61,8 @@ kernels::RoutedTokens Router::forced(const LayerContext& context,
   const int64_t top_k = options_.route.top_k;
   const auto idx_TK =
       uniform_experts(*options_.force_balance_seed, options_.layer_idx, context.first_token,
-                      probs_TE.size(0), options_.num_experts, top_k);
+                      probs_TE.size(0), options_.num_experts, top_k)
+          .to(probs_TE.device());
   const auto weights_TK =
       at::full({probs_TE.size(0), top_k}, 1.0 / static_cast<double>(top_k), probs_TE.options());
   return {idx_TK, weights_TK, probs_TE};

@@ -4,8 +4,8 @@
 
 namespace moesaic::moe {
 
-RoutingStatistics::RoutingStatistics(int64_t num_layers, int64_t num_experts)
-    : counts_LE(at::zeros({num_layers, num_experts}, at::kLong)),
+RoutingStatistics::RoutingStatistics(int64_t num_layers, int64_t num_experts, at::Device device)
+    : counts_LE(at::zeros({num_layers, num_experts}, at::dtype(at::kLong).device(device))),
       dropped_L(at::zeros({num_layers}, at::kLong)) {}
 
 void RoutingStatistics::reset() {

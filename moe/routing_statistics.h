@@ -19,7 +19,8 @@ struct RoutingDecision {
 
 class RoutingStatistics {
  public:
-  RoutingStatistics(int64_t num_layers, int64_t num_experts);
+  /// device: where the routers count.
+  RoutingStatistics(int64_t num_layers, int64_t num_experts, at::Device device = at::kCPU);
 
   void reset();
   /// Adds one micro-batch of one layer.
@@ -30,7 +31,7 @@ class RoutingStatistics {
   std::vector<RoutingDecision> decisions;  ///< of this rank, in the order of the forwards
 
   at::Tensor counts_LE;  ///< int64, of this rank's tokens; the sum over data ranks is the truth
-  at::Tensor dropped_L;  ///< int64
+  at::Tensor dropped_L;  ///< int64, on the CPU
 };
 
 }  // namespace moesaic::moe

@@ -58,8 +58,9 @@ double random_uniform(uint64_t key, uint64_t index) {
 
 void fill_truncated_normal(const at::Tensor& tensor, double standard_deviation, uint64_t key) {
   TORCH_CHECK(tensor.is_contiguous(), "fill_truncated_normal: the tensor must be contiguous");
+  const auto on_host = tensor.to(at::kCPU);  // the tensor itself if it lives there
   AT_DISPATCH_FLOATING_TYPES(tensor.scalar_type(), "fill_truncated_normal", [&] {
-    auto* values = tensor.mutable_data_ptr<scalar_t>();
+    auto* values = on_host.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, tensor.numel(), 4096, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         values[i] = static_cast<scalar_t>(standard_deviation *
@@ -67,6 +68,9 @@ void fill_truncated_normal(const at::Tensor& tensor, double standard_deviation, 
       }
     });
   });
+  if (!on_host.is_same(tensor)) {
+    tensor.copy_(on_host);
+  }
 }
 
 }  // namespace moesaic::moe

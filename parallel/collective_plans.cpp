@@ -26,7 +26,7 @@ void check_tensor(const Group& group, OperationKind kind, const char* name, cons
   if (!x.defined()) {
     refuse(group, kind, std::string(name) + " is not defined");
   }
-  if (!x.device().is_cpu()) {
+  if (!x.device().is_cpu() && group.size() > 1) {
     refuse(group, kind,
            std::string(name) + " must be a CPU tensor, it lives on " + x.device().str());
   }
@@ -63,6 +63,15 @@ void copy_bytes(char* destination, const char* source, int64_t bytes) {
   if (bytes > 0 && destination != source) {
     std::memmove(destination, source, bytes);
   }
+}
+
+/// The one stage of a group of one: what a rank has is what it gets, on whatever device.
+Stage copy_stage(const at::Tensor& output, const at::Tensor& input) {
+  Stage stage;
+  stage.then = [output = output.detach(), input = input.detach()] {
+    output.copy_(input.view(output.sizes()));
+  };
+  return stage;
 }
 
 /// Scratch for the chunks of the others, not initialised.
@@ -161,6 +170,10 @@ OperationPlan plan_all_gather(const Group& group, const at::Tensor& output,
   plan.bytes = static_cast<int64_t>(input.nbytes());
   plan.dtype = input.scalar_type();
   plan.keep_alive = {output, input};
+  if (group.size() == 1) {
+    plan.stages.push_back(copy_stage(output, input));
+    return plan;
+  }
   Stage stage;
   for (const int peer : plan.peers) {
     stage.sends.push_back({peer, bytes_of(input), plan.bytes});
@@ -187,6 +200,10 @@ OperationPlan plan_reduce_scatter(const Group& group, const at::Tensor& output,
   plan.bytes = static_cast<int64_t>(input.nbytes());
   plan.dtype = input.scalar_type();
   plan.keep_alive = {output, input};
+  if (group.size() == 1) {
+    plan.stages.push_back(copy_stage(output, input));
+    return plan;
+  }
   auto begin = [n = output.numel()](int rank) { return n * rank; };
   plan.stages.push_back(reduce_stage(plan, group, Reduction::sum, input, bytes_of(output), begin));
   return plan;
@@ -235,6 +252,10 @@ OperationPlan plan_all_to_all_v(const Group& group, const at::Tensor& output,
   plan.input_rows = input_splits.vec();
   plan.output_rows = output_splits.vec();
   plan.keep_alive = {output, input};
+  if (group.size() == 1) {
+    plan.stages.push_back(copy_stage(output, input));
+    return plan;
+  }
   Stage stage;
   char* from = bytes_of(input);
   char* to = bytes_of(output);

@@ -37,10 +37,11 @@ class Work {
 };
 using WorkPtr = std::shared_ptr<Work>;
 
-/// Tensors are contiguous CPU tensors (else std::invalid_argument, before anything is sent) and
-/// stay untouched until wait() returns (the Work holds a reference). Every operation must be waited
-/// for before its communicator goes. Sums run in rank order in max(float32, dtype): the same bits
-/// on every rank and every back-end. Not thread-safe: one caller at a time.
+/// Tensors are contiguous CPU tensors (else std::invalid_argument, before anything is sent; a rank
+/// that is alone in its communicator may have them on any device, the same for input and output)
+/// and stay untouched until wait() returns (the Work holds a reference). Every operation must be
+/// waited for before its communicator goes. Sums run in rank order in max(float32, dtype): the same
+/// bits on every rank and every back-end. Not thread-safe: one caller at a time.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -13,7 +13,7 @@ constexpr int64_t kAlignmentBytes = 64;
 }  // namespace
 
 ParameterStore::ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs,
-                               at::ScalarType dtype) {
+                               at::ScalarType dtype, at::Device device) {
   const int64_t alignment = kAlignmentBytes / static_cast<int64_t>(c10::elementSize(dtype));
   std::vector<int64_t> group_numel;
   for (auto& spec : specs) {
@@ -29,8 +29,8 @@ ParameterStore::ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec
   }
   const auto gradient_dtype = dtype == at::kDouble ? at::kDouble : at::kFloat;
   for (size_t i = 0; i < groups_.size(); ++i) {
-    groups_[i].values = at::zeros({group_numel[i]}, dtype);
-    groups_[i].gradients = at::zeros({group_numel[i]}, gradient_dtype);
+    groups_[i].values = at::zeros({group_numel[i]}, at::dtype(dtype).device(device));
+    groups_[i].gradients = at::zeros({group_numel[i]}, at::dtype(gradient_dtype).device(device));
   }
   for (const auto& entry : entries_) {
     auto& group = groups_[entry.group_idx];

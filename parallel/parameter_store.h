@@ -48,7 +48,8 @@ class ParameterStore {
  public:
   /// Allocates the flat buffers (zeros) and assigns every spec's tensor and its `.grad`, a view
   /// that autograd accumulates into. Order of the entries is the order of the specs. Local.
-  ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs, at::ScalarType dtype);
+  ParameterStore(const DeviceMesh& mesh, std::vector<ParameterSpec> specs, at::ScalarType dtype,
+                 at::Device device = at::kCPU);
 
   const std::vector<ParameterEntry>& entries() const { return entries_; }
   std::vector<ParameterGroup>& groups() { return groups_; }

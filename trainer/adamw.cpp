@@ -22,7 +22,8 @@ void AdamW::step(double lr) {
   for (const auto& group : store_.groups()) {
     values.push_back(group.values);
     gradients.push_back(group.gradients);
-    steps.push_back(at::full({}, static_cast<double>(num_updates_), at::kFloat));
+    steps.push_back(
+        at::full({}, static_cast<double>(num_updates_), group.values.options().dtype(at::kFloat)));
   }
   at::_fused_adamw_(values, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, steps, lr,
                     options_.betas[0], options_.betas[1], options_.weight_decay, options_.eps,

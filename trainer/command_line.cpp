@@ -104,6 +104,11 @@ CLI::Option* add_number(CLI::App* app, const std::string& name, Number& target, 
   return app->add_option_function<std::string>(name, take, help)->type_name("NUMBER");
 }
 
+CLI::Option* add_kernel_log(CLI::App* app, bool& wanted) {
+  return app->add_flag("--kernel-log", wanted,
+                       "At the end print the launches of each CUDA kernel.");
+}
+
 constexpr const char* kOverrideHelp =
     "Any key can be set on the command line: --section.key=value (see moesaic config --docs).";
 
@@ -141,6 +146,7 @@ void CommandLine::add_training_verbs() {
                   "Check everything, print parameters, bytes per rank and steps; train nothing.");
   train->add_flag("--allow-config-change", train_.allow_config_change,
                   "Resume although keys have changed that alter what the run computes.");
+  add_kernel_log(train, train_.kernel_log);
   train->footer(std::string("The same command again resumes from the newest valid checkpoint.\n") +
                 kOverrideHelp +
                 "\n\nExamples:\n"
@@ -153,8 +159,10 @@ void CommandLine::add_training_verbs() {
       [this] { return parity_command(parity_); }, &parity_.overrides);
   add_text(parity, "DIR", parity_.folder, "The folder, see tests/golden/README.md.")->required();
   parity->add_flag("--json", parity_.json, "Print the report as JSON.");
+  add_kernel_log(parity, parity_.kernel_log)->excludes("--json");
   parity->footer(
-      "Takes overrides of parallel, trainer, debug and data.micro_batch_size.\n\nExample:\n"
+      "Takes overrides of parallel, trainer, kernels, debug and "
+      "data.micro_batch_size.\n\nExample:\n"
       "  mpirun -n 4 moesaic parity tests/golden/olmoe --parallel.expert=2");
 }
 
@@ -167,9 +175,10 @@ void CommandLine::add_model_verbs() {
   add_text(eval, "--data", eval_.data, "Prefix of the token files.")
       ->required()
       ->type_name("PREFIX");
+  add_kernel_log(eval, eval_.kernel_log);
   eval->footer(
       "Takes overrides of parallel, trainer.device, trainer.threads, trainer.precision,\n"
-      "debug.force_balance, data.micro_batch_size and data.sequence_length.\n\nExample:\n"
+      "kernels, debug.force_balance, data.micro_batch_size and data.sequence_length.\n\nExample:\n"
       "  moesaic eval runs/shakespeare/checkpoints/step-000240 --data data/shakespeare/validation");
 
   auto* generate = add_verb(
@@ -182,9 +191,10 @@ void CommandLine::add_model_verbs() {
              "Spread of the draws; 0 (the default) always takes the most likely token.");
   add_number(generate, "--top-k", generate_.top_k, 1, "Draw among the most likely tokens only.");
   add_number(generate, "--seed", generate_.seed, 0, "Seed of the draws (0).");
+  add_kernel_log(generate, generate_.kernel_log);
   generate->footer(
-      "Takes overrides of parallel, trainer.device, trainer.threads, trainer.precision and\n"
-      "debug.force_balance.\n\nExample:\n"
+      "Takes overrides of parallel, trainer.device, trainer.threads, trainer.precision, kernels\n"
+      "and debug.force_balance.\n\nExample:\n"
       "  moesaic generate runs/shakespeare/checkpoints/step-000240 --prompt 'ROMEO:' "
       "--temperature 0.8");
 }

@@ -17,6 +17,7 @@ struct TrainArguments {
   std::filesystem::path config;
   bool dry_run = false;
   bool allow_config_change = false;
+  bool kernel_log = false;
   std::vector<std::string> overrides;
 };
 
@@ -26,6 +27,7 @@ int train_command(const TrainArguments& arguments);
 struct ParityArguments {
   std::filesystem::path folder;
   bool json = false;
+  bool kernel_log = false;
   std::vector<std::string> overrides;
 };
 
@@ -35,6 +37,7 @@ int parity_command(const ParityArguments& arguments);
 struct EvalArguments {
   std::filesystem::path folder;
   std::string data;  ///< prefix of the token files
+  bool kernel_log = false;
   std::vector<std::string> overrides;
 };
 
@@ -48,6 +51,7 @@ struct GenerateArguments {
   double temperature = 0.0;      ///< 0: the most likely token, always
   std::optional<int64_t> top_k;  ///< draw among the k most likely tokens; none: among all
   int64_t seed = 0;
+  bool kernel_log = false;
   std::vector<std::string> overrides;
 };
 

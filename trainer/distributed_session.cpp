@@ -13,18 +13,17 @@
 
 namespace moesaic::trainer {
 
-DistributedSession::DistributedSession(const parallel::ParallelOptions& parallel,
-                                       const TrainerOptions& trainer)
-    : parallel_(parallel) {
-  at::set_num_threads(num_threads(trainer));
-  if (!parallel::is_launched_by_mpi()) {
+DistributedSession::DistributedSession(const Config& config) : parallel_(config.parallel) {
+  at::set_num_threads(num_threads(config.trainer));
+  if (parallel::is_launched_by_mpi()) {
+    mpi_ = std::make_unique<parallel::MpiSession>();
+    parallel::CommunicationOptions options;
+    options.timeout_s = parallel_.timeout_s;
+    world_ = parallel::make_mpi_communicator(*mpi_, options);
+  } else {
     world_ = parallel::make_single_communicator();
-    return;
   }
-  mpi_ = std::make_unique<parallel::MpiSession>();
-  parallel::CommunicationOptions options;
-  options.timeout_s = parallel.timeout_s;
-  world_ = parallel::make_mpi_communicator(*mpi_, options);
+  device_ = choose_device(config, world_->size());
 }
 
 parallel::DeviceMesh DistributedSession::make_mesh() const {

@@ -10,6 +10,7 @@
 #include "trainer/distributed_session.h"
 #include "trainer/evaluation.h"
 #include "trainer/exit_code.h"
+#include "trainer/kernel_log.h"
 #include "trainer/launch.h"
 #include "trainer/model_checkpoint.h"
 
@@ -22,13 +23,14 @@ constexpr int64_t kDefaultSequences = 8;
 }  // namespace
 
 int eval_command(const EvalArguments& arguments) {
-  const auto config =
-      read_overrides(arguments.overrides,
-                     {"parallel", "trainer.device", "trainer.threads", "trainer.precision",
-                      "data.micro_batch_size", "data.sequence_length", "debug.force_balance"});
-  const DistributedSession session(config.parallel, config.trainer);
+  check_kernel_log(arguments.kernel_log);
+  const auto config = read_overrides(
+      arguments.overrides,
+      {"parallel", "trainer.device", "trainer.threads", "trainer.precision",
+       "data.micro_batch_size", "data.sequence_length", "kernels", "debug.force_balance"});
+  const DistributedSession session(config);
   const auto mesh = session.make_mesh();
-  const auto loaded = load_model(arguments.folder, config, mesh);
+  const auto loaded = load_model(arguments.folder, config, mesh, session.device().device);
 
   const auto& model = loaded->config();
   const auto& data = mesh.group("data");
@@ -49,6 +51,7 @@ int eval_command(const EvalArguments& arguments) {
   const ValidationBatches batches(windows, micro_batch_size, data->rank(), data->size());
   const auto result = evaluate(*loaded, mesh, batches);
   print_once(fmt::format("cross_entropy: {:.9f} tokens: {}\n", result.loss, result.num_targets));
+  print_kernel_log(arguments.kernel_log);
   if (!std::isfinite(result.loss)) {
     throw ExitError(ExitCode::kInternal, arguments.folder.string() + ": not finite");
   }

@@ -7,18 +7,20 @@
 #include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
 #include "trainer/generation.h"
+#include "trainer/kernel_log.h"
 #include "trainer/launch.h"
 #include "trainer/model_checkpoint.h"
 
 namespace moesaic::trainer {
 
 int generate_command(const GenerateArguments& arguments) {
+  check_kernel_log(arguments.kernel_log);
   const auto config =
       read_overrides(arguments.overrides, {"parallel", "trainer.device", "trainer.threads",
-                                           "trainer.precision", "debug.force_balance"});
-  const DistributedSession session(config.parallel, config.trainer);
+                                           "trainer.precision", "kernels", "debug.force_balance"});
+  const DistributedSession session(config);
   const auto mesh = session.make_mesh();
-  const auto model = load_model(arguments.folder, config, mesh);
+  const auto model = load_model(arguments.folder, config, mesh, session.device().device);
   if (model->config().vocab_size < kByteVocabSize ||
       !speaks_bytes(model->config(), arguments.folder)) {
     throw ExitError(ExitCode::kBadFile,
@@ -36,6 +38,7 @@ int generate_command(const GenerateArguments& arguments) {
                                 .top_k = arguments.top_k,
                                 .seed = static_cast<uint64_t>(arguments.seed)});
   print_once(arguments.prompt + decode_bytes(tokens) + "\n");
+  print_kernel_log(arguments.kernel_log);
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -58,7 +58,7 @@ std::vector<int64_t> generate(moe::LanguageModel& model, std::vector<int64_t> pr
     const auto input_ids =
         at::tensor(at::ArrayRef<int64_t>(tokens).slice(tokens.size() - length), at::kLong);
     const auto logits_BSV = model.logits(input_ids.unsqueeze(0), {.training = false});
-    const auto last_V = logits_BSV[0][length - 1].to(at::kDouble).contiguous();
+    const auto last_V = logits_BSV[0][length - 1].to(at::kCPU, at::kDouble).contiguous();
     const auto* data = last_V.const_data_ptr<double>();
     if (!std::all_of(data, data + last_V.numel(),
                      [](double logit) { return std::isfinite(logit); })) {

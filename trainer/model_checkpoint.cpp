@@ -21,6 +21,7 @@ struct TensorPiece {
   std::vector<int64_t> shape;  ///< of the whole logical tensor
   int64_t tensor_offset = 0;   ///< elements
   at::Tensor memory;           ///< flat view
+  at::Tensor on_host;          ///< `memory` itself, or a copy of it where that is on a GPU
   const parallel::ParameterGroup* group = nullptr;
 };
 
@@ -33,9 +34,9 @@ std::vector<TensorPiece> local_pieces(TrainingState& state, bool with_moments) {
     const auto& group = store.groups()[entry.group_idx];
     const auto add = [&](const std::string& prefix, const at::Tensor& flat) {
       for (const auto& slice : parameter.slices) {
+        const auto memory = flat.narrow(0, entry.offset + slice.parameter_offset, slice.numel);
         pieces.push_back({prefix + slice.tensor.name, slice.tensor.shape, slice.tensor_offset,
-                          flat.narrow(0, entry.offset + slice.parameter_offset, slice.numel),
-                          &group});
+                          memory, memory.to(at::kCPU), &group});
       }
     };
     add("", group.values);
@@ -67,15 +68,15 @@ LogicalTensors logical_tensors(TrainingState& state) {
 // Of the replicas of a piece exactly one writes it; they take turns, so that all disks' queues
 // work. Counted for each group: ranks may own different numbers of experts, but the replicas of a
 // group have the same pieces of it.
-std::vector<TensorBytes> owned_bytes(TrainingState& state) {
+std::vector<TensorBytes> owned_bytes(const std::vector<TensorPiece>& pieces) {
   std::vector<TensorBytes> bytes;
   std::map<const parallel::ParameterGroup*, int64_t> turns;
-  for (const auto& piece : local_pieces(state, /*with_moments=*/true)) {
+  for (const auto& piece : pieces) {
     const auto& replicas = *piece.group->replicas;
     if (turns[piece.group]++ % replicas.size() == replicas.rank()) {
       const auto element_bytes = static_cast<int64_t>(piece.memory.element_size());
       bytes.push_back({piece.name, piece.tensor_offset * element_bytes,
-                       piece.memory.const_data_ptr(), piece.memory.numel() * element_bytes});
+                       piece.on_host.const_data_ptr(), piece.memory.numel() * element_bytes});
     }
   }
   return bytes;
@@ -113,7 +114,8 @@ SavedCheckpoint save_training_checkpoint(TrainingState& state, const RunState& r
   request.step = run.step;
   request.plan = &plan;
   request.documents = checkpoint_documents(run, config);
-  request.bytes = owned_bytes(state);
+  const auto pieces = local_pieces(state, /*with_moments=*/true);
+  request.bytes = owned_bytes(pieces);
   request.keep_last = config.checkpoint.keep_last;
   request.known_invalid = options.known_invalid;
   if (auto* fault = options.fault) {
@@ -128,13 +130,20 @@ void load_training_checkpoint(TrainingState& state, const RunState& run,
   auto tensors = logical_tensors(state);
   auto& expected = tensors.weights;
   expected.insert(expected.end(), tensors.moments.begin(), tensors.moments.end());
+  const auto pieces = local_pieces(state, /*with_moments=*/true);
   std::vector<TensorDestination> destinations;
-  for (const auto& piece : local_pieces(state, /*with_moments=*/true)) {
+  for (const auto& piece : pieces) {
     const auto element_bytes = static_cast<int64_t>(piece.memory.element_size());
     destinations.push_back({piece.name, piece.tensor_offset * element_bytes,
-                            piece.memory.mutable_data_ptr(), piece.memory.numel() * element_bytes});
+                            piece.on_host.mutable_data_ptr(),
+                            piece.memory.numel() * element_bytes});
   }
   load_checkpoint(*state.mesh().world(), folder, expected, destinations);
+  for (const auto& piece : pieces) {
+    if (!piece.on_host.is_same(piece.memory)) {
+      piece.memory.copy_(piece.on_host);
+    }
+  }
   state.optimizer().set_num_updates(run.num_updates);
 }
 
@@ -157,7 +166,8 @@ void load_weights(moe::LanguageModel& model, const std::filesystem::path& path) 
 
 std::unique_ptr<moe::LanguageModel> load_model(const std::filesystem::path& folder,
                                                const Config& config,
-                                               const parallel::DeviceMesh& mesh) {
+                                               const parallel::DeviceMesh& mesh,
+                                               at::Device device) {
   const auto model_config = read_model_config(folder / "config.json");
   if (model_config.num_experts < mesh.group("expert")->size()) {
     throw ExitError(ExitCode::kConfiguration,
@@ -167,6 +177,7 @@ std::unique_ptr<moe::LanguageModel> load_model(const std::filesystem::path& fold
   auto model = moe::build_olmoe(model_config, {.mesh = mesh,
                                                .moe = config.moe,
                                                .dtype = parameter_dtype(config),
+                                               .device = device,
                                                .seed = static_cast<uint64_t>(config.trainer.seed),
                                                .force_balance = config.debug.force_balance,
                                                .fault = nullptr});

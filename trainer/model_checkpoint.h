@@ -39,10 +39,10 @@ void load_training_checkpoint(TrainingState& state, const RunState& run,
 void load_weights(moe::LanguageModel& model, const std::filesystem::path& folder);
 
 /// Builds the model of a Hugging Face folder (config.json and weights) for evaluation or
-/// generation; of `config` it takes parallel, trainer.precision and debug. Collective over the
-/// mesh. Throws ExitError as read_model_config and load_weights do.
+/// generation, on `device`; of `config` it takes parallel, trainer.precision and debug. Collective
+/// over the mesh. Throws ExitError as read_model_config and load_weights do.
 std::unique_ptr<moe::LanguageModel> load_model(const std::filesystem::path& folder,
                                                const Config& config,
-                                               const parallel::DeviceMesh& mesh);
+                                               const parallel::DeviceMesh& mesh, at::Device device);
 
 }  // namespace moesaic::trainer

@@ -8,6 +8,7 @@
 #include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
 #include "trainer/fault_option.h"
+#include "trainer/kernel_log.h"
 #include "trainer/launch.h"
 #include "trainer/parity/parity_run.h"
 
@@ -83,10 +84,11 @@ std::string description(const Comparison& comparison) {
 }  // namespace
 
 int parity_command(const ParityArguments& arguments) {
+  check_kernel_log(arguments.kernel_log);
   const auto config = read_overrides(
       arguments.overrides, {"parallel", "trainer", "data.micro_batch_size", "kernels", "debug"});
   const auto golden = read_golden_case(arguments.folder);
-  const DistributedSession session(config.parallel, config.trainer);
+  const DistributedSession session(config);
   auto mesh = session.make_mesh();
   const auto fault = make_fault_injection(config.debug.fault, *session.world());
 
@@ -97,6 +99,7 @@ int parity_command(const ParityArguments& arguments) {
                                  ? config.data.micro_batch_size
                                  : std::max<int64_t>(num_sequences / data_size, 1);
   options.dtype = parameter_dtype(config);
+  options.device = session.device().device;
   options.force_balance = config.debug.force_balance;
 
   ParityRun run(golden, mesh, options, fault);
@@ -110,6 +113,7 @@ int parity_command(const ParityArguments& arguments) {
   } else {
     print_once(report_text(comparisons));
   }
+  print_kernel_log(arguments.kernel_log);
   if (!equal) {
     // All ranks know it: rank 0 says it, and all leave together.
     if (session.world()->rank() == 0) {

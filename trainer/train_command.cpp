@@ -10,6 +10,7 @@
 #include "trainer/config/read_config.h"
 #include "trainer/distributed_session.h"
 #include "trainer/exit_code.h"
+#include "trainer/kernel_log.h"
 #include "trainer/launch.h"
 #include "trainer/stop_signal.h"
 #include "trainer/trainer.h"
@@ -61,6 +62,7 @@ int dry_run(const TrainArguments& arguments) {
 }  // namespace
 
 int train_command(const TrainArguments& arguments) {
+  check_kernel_log(arguments.kernel_log);
   if (arguments.dry_run) {
     return dry_run(arguments);
   }
@@ -72,11 +74,13 @@ int train_command(const TrainArguments& arguments) {
   const auto config = read_config(arguments.config, arguments.overrides, world_size);
   install_stop_signal_handlers();  // before MPI_Init
   std::signal(SIGPIPE, SIG_IGN);   // a console that was closed must not end a training
-  const DistributedSession session(config.parallel, config.trainer);
+  const DistributedSession session(config);
   check_config(config, session.world()->size());
   const auto mesh = session.make_mesh();
-  Trainer trainer(config, mesh, arguments.allow_config_change);
-  return static_cast<int>(trainer.run());
+  Trainer trainer(config, mesh, session.device(), arguments.allow_config_change);
+  const auto code = trainer.run();
+  print_kernel_log(arguments.kernel_log);
+  return static_cast<int>(code);
 }
 
 }  // namespace moesaic::trainer

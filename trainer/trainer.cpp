@@ -45,8 +45,9 @@ moe::StepShape step_shape(const Config& config) {
 
 }  // namespace
 
-Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool allow_config_change)
-    : config_(config), mesh_(mesh), run_dir_(*config.trainer.run_dir) {
+Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, const DeviceChoice& device,
+                 bool allow_config_change)
+    : config_(config), mesh_(mesh), device_(device), run_dir_(*config.trainer.run_dir) {
   auto& world = *mesh_.world();
   lock_ = acquire_run_lock(world, run_dir_);
   log_ = std::make_unique<RunLog>(run_dir_, world.rank());
@@ -59,7 +60,8 @@ Trainer::Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool al
     save_options_.fault = timed_fault_.get();
   }
   open_data();
-  state_ = std::make_unique<TrainingState>(mesh_, training_options(config_), fault_);
+  state_ =
+      std::make_unique<TrainingState>(mesh_, training_options(config_, device_.device), fault_);
   lr_schedule_ = std::make_unique<LrSchedule>(config_.lr_schedule, config_.optimizer.lr,
                                               config_.trainer.max_steps);
   resume(allow_config_change);
@@ -136,6 +138,7 @@ ExitCode Trainer::run() {
       "expert_data), {} threads each",
       config_.name, parameters.total, parameters.active, mesh_.world()->size(),
       mesh_.group("expert")->size(), mesh_.group("expert_data")->size(), at::get_num_threads()));
+  log_->info(device_line(device_));
   if (step_ >= config_.trainer.max_steps) {
     log_->info(
         fmt::format("nothing to do: step {} of {} is done", step_, config_.trainer.max_steps));

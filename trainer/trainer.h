@@ -10,6 +10,7 @@
 #include "trainer/config/config.h"
 #include "trainer/data/data_loader.h"
 #include "trainer/data/validation_batches.h"
+#include "trainer/device_choice.h"
 #include "trainer/exit_code.h"
 #include "trainer/lr_schedule.h"
 #include "trainer/metrics_log.h"
@@ -24,7 +25,8 @@ class Trainer {
   /// Opens data and run folder, builds the model and resumes from the newest valid checkpoint, or
   /// starts from `model.from`, or from the seed. Collective over the mesh, which must outlive this.
   /// allow_config_change: resume although keys changed that decide about the result.
-  Trainer(const Config& config, const parallel::DeviceMesh& mesh, bool allow_config_change);
+  Trainer(const Config& config, const parallel::DeviceMesh& mesh, const DeviceChoice& device,
+          bool allow_config_change);
 
   /// Trains to trainer.max_steps. Returns kDone, or kPreempted after a signal (saved). Throws
   /// ExitError(kInternal) after too many skipped steps in a row. Collective.
@@ -42,6 +44,7 @@ class Trainer {
 
   Config config_;
   const parallel::DeviceMesh& mesh_;
+  DeviceChoice device_;
   std::filesystem::path run_dir_;
   std::unique_ptr<RunLock> lock_;  // rank 0
   std::unique_ptr<RunLog> log_;

@@ -20,7 +20,7 @@ struct PrecisionOptions {
   }
 };
 
-enum class DeviceKind { kAuto, kCpu };
+enum class DeviceKind { kAuto, kCpu, kCuda };
 
 struct TrainerOptions {
   int64_t max_steps = 0;  ///< required
@@ -43,9 +43,12 @@ struct TrainerOptions {
         "run_dir", run_dir,
         {.help = "The run's own folder (log, metrics, checkpoints); null is runs/<name>.",
          .may_change_on_resume = true});
-    visitor.choice("device", device, {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}},
-                   {.help = "Where tensors live; auto takes the best device of this build.",
-                    .may_change_on_resume = true});
+    visitor.choice(
+        "device", device,
+        {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
+        {.help = "Where tensors live: cuda is a GPU, for one rank; auto takes it where "
+                 "it can, else the CPU.",
+         .may_change_on_resume = true});
     visitor.option("threads", threads,
                    {.help = "Threads of a rank; null divides the machine's cores among its ranks.",
                     .minimum = 1,

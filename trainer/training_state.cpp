@@ -14,12 +14,13 @@ at::ScalarType parameter_dtype(const Config& config) {
   return config.trainer.precision.parameter == ParameterType::kFloat64 ? at::kDouble : at::kFloat;
 }
 
-TrainingOptions training_options(const Config& config) {
+TrainingOptions training_options(const Config& config, at::Device device) {
   TrainingOptions options;
   options.model = config.model.config;
   options.moe = config.moe;
   options.optimizer = config.optimizer;
   options.dtype = parameter_dtype(config);
+  options.device = device;
   options.seed = static_cast<uint64_t>(config.trainer.seed);
   options.force_balance = config.debug.force_balance;
   return options;
@@ -32,14 +33,15 @@ TrainingState::TrainingState(const parallel::DeviceMesh& mesh, const TrainingOpt
   model_ = moe::build_olmoe(model, {.mesh = mesh_,
                                     .moe = options_.moe,
                                     .dtype = options_.dtype,
+                                    .device = options_.device,
                                     .seed = options_.seed,
                                     .force_balance = options_.force_balance,
                                     .fault = fault_});
   auxiliary_ = std::make_unique<moe::AuxiliaryLosses>(options_.moe, model.num_hidden_layers,
                                                       model.num_experts, model.num_experts_per_tok,
                                                       mesh_.group("data"), fault_.get());
-  statistics_ =
-      std::make_unique<moe::RoutingStatistics>(model.num_hidden_layers, model.num_experts);
+  statistics_ = std::make_unique<moe::RoutingStatistics>(model.num_hidden_layers, model.num_experts,
+                                                         options_.device);
   reducer_ =
       std::make_unique<parallel::GradientReducer>(store(), options_.bucket_bytes, fault_.get());
   optimizer_ = std::make_unique<AdamW>(store(), options_.optimizer);
@@ -114,7 +116,8 @@ StepMetrics TrainingState::collect(double loss_sum, int64_t num_targets, bool st
   const auto data = mesh_.group("data");
   const auto work = data->all_reduce_sum(sums);
   StepMetrics metrics;
-  metrics.counts_LE = statistics_->counts_LE.clone();
+  metrics.counts_LE = statistics_->counts_LE.to(at::kCPU, at::kLong, /*non_blocking=*/false,
+                                                /*copy=*/true);
   metrics.dropped_L = statistics_->dropped_L.clone();
   data->all_reduce_sum(metrics.counts_LE)->wait();
   data->all_reduce_sum(metrics.dropped_L)->wait();

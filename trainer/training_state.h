@@ -34,6 +34,7 @@ struct TrainingOptions {
   moe::MoeOptions moe;
   OptimizerOptions optimizer;
   at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
   uint64_t seed = 0;
   bool force_balance = false;
   int64_t bucket_bytes = int64_t{4} << 20;
@@ -41,8 +42,8 @@ struct TrainingOptions {
 
 /// trainer.precision.parameter.
 at::ScalarType parameter_dtype(const Config& config);
-/// TrainingOptions of a configuration.
-TrainingOptions training_options(const Config& config);
+/// TrainingOptions of a configuration, on a device (DistributedSession::device).
+TrainingOptions training_options(const Config& config, at::Device device);
 
 class TrainingState {
  public:

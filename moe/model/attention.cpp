@@ -1,6 +1,7 @@
 #include "moe/model/attention.h"
 
 #include <ATen/Functions.h>
+#include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
 
 #include "moe/model/rotary_embedding.h"
@@ -57,9 +58,8 @@ at::Tensor Attention::operator()(const at::Tensor& x_TD, const LayerContext& con
     return x.reshape({context.num_sequences, context.sequence_length, heads, head_dim})
         .transpose(1, 2);
   };
-  const auto table =
-      make_rotary_table(context.sequence_length, head_dim, config_.rope_theta,
-                        x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  const auto table = make_rotary_table(context.sequence_length, head_dim, config_.rope_theta,
+                                       x_TD.options().dtype(at::toOpMathType(x_TD.scalar_type())));
   const auto q_BHSd = apply_rotary(by_head(q, num_heads), table);
   const int64_t queries_per_key = num_heads / num_key_heads;
   const auto k_BHSd =

@@ -12,6 +12,7 @@ namespace moesaic::moe {
 LanguageModel::LanguageModel(std::vector<std::unique_ptr<ModelPiece>> pieces,
                              const ModelConfig& config, const ModelBuild& build)
     : config_(config),
+      device_(build.device),
       pieces_(std::move(pieces)),
       head_(dynamic_cast<Head*>(pieces_.back().get())) {
   TORCH_CHECK(head_ != nullptr, "language model: the last piece must be the head");
@@ -22,7 +23,8 @@ LanguageModel::LanguageModel(std::vector<std::unique_ptr<ModelPiece>> pieces,
       parameters_.push_back(std::move(parameter));
     }
   }
-  store_ = std::make_unique<parallel::ParameterStore>(build.mesh, std::move(specs), build.dtype);
+  store_ = std::make_unique<parallel::ParameterStore>(build.mesh, std::move(specs), build.dtype,
+                                                      build.device);
   initialize(build.seed);
 }
 
@@ -48,7 +50,7 @@ void LanguageModel::initialize(uint64_t seed) {
 at::Tensor LanguageModel::hidden_states(const at::Tensor& input_ids_BS, LayerContext& context) {
   context.num_sequences = input_ids_BS.size(0);
   context.sequence_length = input_ids_BS.size(1);
-  at::Tensor x = input_ids_BS.flatten();
+  at::Tensor x = input_ids_BS.flatten().to(device_);
   for (const auto& piece : pieces_) {
     x = piece->forward(x, context);
   }
@@ -58,7 +60,7 @@ at::Tensor LanguageModel::hidden_states(const at::Tensor& input_ids_BS, LayerCon
 at::Tensor LanguageModel::loss_sum(const MicroBatch& micro_batch, LayerContext context) {
   context.first_token = micro_batch.first_sequence * micro_batch.input_ids_BS.size(1);
   const auto x_TD = hidden_states(micro_batch.input_ids_BS, context);
-  return head_->loss_sum(x_TD, micro_batch.targets_BS.flatten());
+  return head_->loss_sum(x_TD, micro_batch.targets_BS.flatten().to(device_));
 }
 
 at::Tensor LanguageModel::logits(const at::Tensor& input_ids_BS, LayerContext context) {

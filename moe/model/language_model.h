@@ -23,8 +23,9 @@ struct ModelBuild {
   const parallel::DeviceMesh& mesh;
   MoeOptions moe;
   at::ScalarType dtype = at::kFloat;
-  uint64_t seed = 0;                                ///< of the initial weights and of force_balance
-  bool force_balance = false;                       ///< debug.force_balance
+  at::Device device = at::kCPU;  ///< of the parameters, and so of all computation
+  uint64_t seed = 0;             ///< of the initial weights and of force_balance
+  bool force_balance = false;    ///< debug.force_balance
   std::shared_ptr<parallel::FaultInjection> fault;  ///< may be null
 };
 
@@ -34,7 +35,8 @@ class LanguageModel {
                 const ModelBuild& build);
 
   /// One forward of a micro-batch: the sum of the cross-entropies of its counted targets, a scalar
-  /// to call backward() on. `context.training` decides about capacity and auxiliary terms.
+  /// to call backward() on. `context.training` decides about capacity and auxiliary terms. Token
+  /// ids may be on any device: they are brought to the parameters'.
   at::Tensor loss_sum(const MicroBatch& micro_batch, LayerContext context);
   /// Logits [B, S, V] of token ids int64 [B, S].
   at::Tensor logits(const at::Tensor& input_ids_BS, LayerContext context);
@@ -48,6 +50,7 @@ class LanguageModel {
   void initialize(uint64_t seed);
 
   ModelConfig config_;
+  at::Device device_;
   std::vector<std::unique_ptr<ModelPiece>> pieces_;
   Head* head_;
   std::vector<DeclaredParameter> parameters_;

@@ -6,12 +6,13 @@
 namespace moesaic::moe {
 
 RotaryTable make_rotary_table(int64_t num_positions, int64_t head_dim, double theta,
-                              at::ScalarType dtype) {
-  const auto exponents = at::arange(0, head_dim, 2, at::kDouble).div(static_cast<double>(head_dim));
+                              const at::TensorOptions& options) {
+  const auto angle = options.dtype(at::kDouble);
+  const auto exponents = at::arange(0, head_dim, 2, angle).div(static_cast<double>(head_dim));
   const auto frequencies = at::pow(theta, exponents).reciprocal();
-  const auto angles = at::outer(at::arange(num_positions, at::kDouble), frequencies);
+  const auto angles = at::outer(at::arange(num_positions, angle), frequencies);
   const auto both_halves = at::cat({angles, angles}, -1);
-  return {both_halves.cos().to(dtype), both_halves.sin().to(dtype)};
+  return {both_halves.cos().to(options), both_halves.sin().to(options)};
 }
 
 at::Tensor apply_rotary(const at::Tensor& x_BHSd, const RotaryTable& table) {

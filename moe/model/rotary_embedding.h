@@ -14,9 +14,10 @@ struct RotaryTable {
   at::Tensor sin_Sd;
 };
 
-/// dtype: max(float32, dtype of the activations). Angles are computed in float64.
+/// options: max(float32, dtype of the activations), and their device. Angles are computed in
+/// float64.
 RotaryTable make_rotary_table(int64_t num_positions, int64_t head_dim, double theta,
-                              at::ScalarType dtype);
+                              const at::TensorOptions& options);
 
 /// x_BHSd * cos + rotate_half(x_BHSd) * sin. Differentiable.
 at::Tensor apply_rotary(const at::Tensor& x_BHSd, const RotaryTable& table);

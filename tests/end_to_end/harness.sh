@@ -22,7 +22,7 @@ job_processes() {
   local file name
   for file in $(grep -lsxz "MOESAIC_TEST_FOLDER=$work" /proc/[0-9]*/environ); do
     name=$(cat "${file%environ}comm" 2>/dev/null)
-    case $name in moesaic | mpirun) basename "${file%/environ}" ;; esac
+    case $name in moesaic* | mpirun) basename "${file%/environ}" ;; esac
   done
 }
 

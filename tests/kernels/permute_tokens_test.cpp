@@ -117,6 +117,7 @@ TEST(PermuteTokens, RefusesWhatItCannotDo) {
   EXPECT_THROW(permute_tokens(at::ones({6}), plan), c10::Error);
   auto foreign = plan;
   foreign.source_R = plan.source_R.add(100);
+  foreign.row_of_choice_TK = plan.row_of_choice_TK.add(100);  // a GPU goes by this one
   EXPECT_THROW(permute_tokens(at::ones({6, 4}), foreign), c10::Error);
 }
 

@@ -57,7 +57,7 @@ void with_state(const Layout& layout, const Config& config, Body&& body) {
   spawn_ranks(layout.num_ranks, [&](parallel::CommunicatorPtr world) {
     const auto mesh = parallel::DeviceMesh::for_training(
         world, /*pipeline=*/1, layout.num_ranks / layout.expert, layout.expert);
-    TrainingState state(mesh, trainer::training_options(config), /*fault=*/nullptr);
+    TrainingState state(mesh, trainer::training_options(config, at::kCPU), /*fault=*/nullptr);
     body(state);
   });
 }

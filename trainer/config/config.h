@@ -2,6 +2,7 @@
 // The sections are declared by their owners; this file only puts them together.
 #pragma once
 
+#include "kernels/kernel_options.h"
 #include "moe/model/model_config.h"
 #include "moe/moe_options.h"
 #include "parallel/parallel_options.h"
@@ -46,6 +47,7 @@ struct Config {
   TrainerOptions trainer;
   CheckpointOptions checkpoint;
   LoggingOptions logging;
+  kernels::KernelOptions kernels;
   DebugOptions debug;
 
   /// Where a key was given: dotted key -> "file:line:column" or "--key=value". Keys left at their
@@ -67,6 +69,7 @@ struct Config {
     visitor.section("trainer", trainer, "The run as a whole.");
     visitor.section("checkpoint", checkpoint, "Checkpoints: Hugging Face folders under run_dir.");
     visitor.section("logging", logging, "What is printed and measured, and when.");
+    visitor.section("kernels", kernels, "Implementations of operators.");
     visitor.section("debug", debug, "For tests and experiments.");
   }
 };

@@ -48,7 +48,7 @@ double largest_difference(const at::Tensor& actual, const at::Tensor& reference)
     return 0.0;
   }
   const auto difference =
-      (actual.to(at::kDouble) - reference.to(at::kDouble)).abs().max().item<double>();
+      (actual.to(at::kCPU, at::kDouble) - reference.to(at::kDouble)).abs().max().item<double>();
   return std::isfinite(difference) ? difference : kInfinity;
 }
 

@@ -113,6 +113,7 @@ ParityRun::ParityRun(const GoldenCase& golden, const parallel::DeviceMesh& mesh,
                                                            .moe = golden_.moe,
                                                            .optimizer = golden_optimizer(),
                                                            .dtype = options.dtype,
+                                                           .device = options.device,
                                                            .force_balance = options.force_balance},
                                            fault);
   load_weights();
@@ -251,7 +252,7 @@ Comparison ParityRun::compare_final_weights() {
         continue;
       }
       const auto difference =
-          flat.narrow(0, slice.parameter_offset, slice.numel).to(at::kDouble) -
+          flat.narrow(0, slice.parameter_offset, slice.numel).to(at::kCPU, at::kDouble) -
           found->second.flatten().narrow(0, slice.tensor_offset, slice.numel).to(at::kDouble);
       comparison.include(slice.tensor.name, difference.square().mean().sqrt().item<double>(),
                          kFinalWeightBound);

@@ -15,6 +15,7 @@ namespace moesaic::trainer {
 struct ParityOptions {
   int64_t micro_batch_size = 1;  ///< sequences
   at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
   bool force_balance = false;
 };
 

@@ -1,0 +1,36 @@
+// Sums of the routing probabilities on CUDA tensors. No read on the host.
+#include "kernels/cuda/auxiliary_sums.h"
+
+#include <ATen/Functions.h>
+#include <torch/library.h>
+
+#include "kernels/cuda/stream.h"
+#include "kernels/cuda/tensor_pointers.h"
+
+namespace moesaic::kernels::cuda {
+namespace {
+
+at::Tensor sum_probs_cuda(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+  const OnDeviceOf device(probs_TE);
+  const auto probs = probs_TE.contiguous();
+  const TokenGroups groups{.num_groups = probs.size(0) / tokens_per_group,
+                           .tokens_per_group = tokens_per_group,
+                           .num_experts = probs.size(1)};
+  const auto sums = probs.options().dtype(at::kDouble);
+  const auto partials = at::empty({groups.num_partials()}, sums);
+  const auto prob_sums_GE = at::empty({groups.num_groups, groups.num_experts}, sums);
+  AT_DISPATCH_FLOATING_TYPES(probs.scalar_type(), "sum_probs_cuda", [&] {
+    auxiliary_sums(pointer_to<scalar_t>(probs),
+                   /*logsumexp_T=*/static_cast<const scalar_t*>(nullptr), groups,
+                   mutable_pointer_to<double>(partials), mutable_pointer_to<double>(prob_sums_GE),
+                   /*logsumexp_squares_G=*/nullptr, device.stream());
+  });
+  return prob_sums_GE;
+}
+
+}  // namespace
+}  // namespace moesaic::kernels::cuda
+
+TORCH_LIBRARY_IMPL(moesaic, MOESAIC_CUDA_KEY, m) {
+  m.impl("sum_probs", &moesaic::kernels::cuda::sum_probs_cuda);
+}

@@ -1,0 +1,44 @@
+#include "kernels/cuda/expert_streams.h"
+
+#include <ATen/cuda/CUDAEvent.h>
+
+#include <map>
+#include <mutex>
+
+namespace moesaic::kernels::cuda {
+namespace {
+
+using Streams = std::array<c10::cuda::CUDAStream, ExpertStreams::kNumStreams>;
+
+const Streams& streams_of(c10::DeviceIndex device) {
+  static std::mutex mutex;
+  static std::map<c10::DeviceIndex, Streams> streams;
+  const std::lock_guard lock(mutex);
+  const auto found = streams.find(device);
+  if (found != streams.end()) {
+    return found->second;
+  }
+  const auto next = [&] { return c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device); };
+  return streams.emplace(device, Streams{next(), next(), next(), next()}).first->second;
+}
+
+}  // namespace
+
+ExpertStreams::ExpertStreams(c10::DeviceIndex device)
+    : current_(c10::cuda::getCurrentCUDAStream(device)), streams_(streams_of(device)) {
+  at::cuda::CUDAEvent begun;
+  begun.record(current_);
+  for (const auto& stream : streams_) {
+    begun.block(stream);
+  }
+}
+
+void ExpertStreams::join() {
+  for (const auto& stream : streams_) {
+    at::cuda::CUDAEvent done;
+    done.record(stream);
+    done.block(current_);
+  }
+}
+
+}  // namespace moesaic::kernels::cuda

@@ -1,0 +1,121 @@
+// Grouped matrix product on the GPU: one cuBLAS call an expert on several streams, or
+// at::_grouped_mm for all experts at once (kernels/grouped_gemm_choice.h). No read on the host: the
+// runs' lengths are there.
+//
+// Weight gradients always go through cuBLAS: it adds float32 sums of bfloat16 and float16 products
+// straight to the destination, and leaves an expert without rows alone.
+// Shape letters: kernels/ops.h; r: the rows of an expert.
+#include <ATen/Functions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <torch/library.h>
+
+#include <limits>
+#include <optional>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/cublas_gemm.h"
+#include "kernels/cuda/expert_streams.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/grouped_gemm_choice.h"
+
+namespace moesaic::kernels::cuda {
+namespace {
+
+// Calls product(expert, first_row, num_rows) for the experts that have rows, each on its stream.
+template <class Product>
+void for_each_expert(const at::Tensor& num_rows_e, c10::DeviceIndex device,
+                     const Product& product) {
+  const auto counts = num_rows_e.contiguous();
+  ExpertStreams streams(device);
+  int64_t first_row = 0;
+  for (int64_t e = 0; e < counts.size(0); ++e) {
+    const int64_t num_rows = counts.const_data_ptr<int64_t>()[e];
+    if (num_rows > 0) {
+      const c10::cuda::CUDAStreamGuard guard(streams.of(e));
+      product(e, first_row, num_rows);
+    }
+    first_row += num_rows;
+  }
+  streams.join();
+}
+
+// Both matrices in rows of whole 16 bytes, as at::_grouped_mm wants them.
+bool is_aligned_for_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI) {
+  constexpr int64_t kAlignment = 16;
+  const int64_t element_bytes = static_cast<int64_t>(rows_RI.element_size());
+  const auto is_aligned = [&](const at::Tensor& tensor) {
+    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0;
+  };
+  return rows_RI.size(1) * element_bytes % kAlignment == 0 &&
+         weight_eOI.size(1) * element_bytes % kAlignment == 0 && is_aligned(rows_RI) &&
+         is_aligned(weight_eOI);
+}
+
+// The runs' ends fill all rows, so that no row of the result is left as it was found.
+at::Tensor run_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
+                          const at::Tensor& num_rows_e) {
+  TORCH_CHECK(rows_RI.size(0) <= std::numeric_limits<int32_t>::max(),
+              "grouped_gemm: ", rows_RI.size(0), " rows are too many for at::_grouped_mm");
+  const auto ends_e = num_rows_e.cumsum(0).to(at::kInt).to(rows_RI.device());
+  return at::_grouped_mm(rows_RI, weight_eOI.transpose(1, 2), ends_e);
+}
+
+at::Tensor grouped_gemm_cuda(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
+                             const at::Tensor& num_rows_e,
+                             const std::optional<at::Tensor>& /*weight_gradient_destination_eOI*/) {
+  const OnDeviceOf device(rows_RI);
+  const auto rows = rows_RI.contiguous();
+  if (rows.numel() == 0 || weight_eOI.size(1) == 0) {  // no rows, or sums of nothing
+    return at::zeros({rows.size(0), weight_eOI.size(1)}, rows.options());
+  }
+  const auto kind = chosen_grouped_gemm();
+  const GroupedGemmPlace place{.gpu_generation = gpu_generation(), .dtype = rows.scalar_type()};
+  const auto reason = why_not(kind, place);
+  TORCH_CHECK(reason.empty(), "kernels.grouped_gemm: grouped_mm ", reason);
+  if (takes_grouped_mm(kind, place) && is_aligned_for_grouped_mm(rows, weight_eOI)) {
+    return run_grouped_mm(rows, weight_eOI, num_rows_e);
+  }
+  const auto out_RO = at::empty({rows.size(0), weight_eOI.size(1)}, rows.options());
+  for_each_expert(num_rows_e, rows.device().index(),
+                  [&](int64_t e, int64_t first_row, int64_t num_rows) {
+                    cublas_gemm(out_RO.narrow(0, first_row, num_rows),
+                                rows.narrow(0, first_row, num_rows), weight_eOI.select(0, e).t(),
+                                /*accumulate=*/false);
+                  });
+  return out_RO;
+}
+
+void grouped_gemm_weight_gradient_cuda_(at::Tensor& destination_eOI, const at::Tensor& grad_out_RO,
+                                        const at::Tensor& rows_RI, const at::Tensor& num_rows_e) {
+  const OnDeviceOf device(rows_RI);
+  if (destination_eOI.numel() == 0) {
+    return;
+  }
+  const auto grad_out = grad_out_RO.contiguous();
+  const auto rows = rows_RI.contiguous();
+  for_each_expert(
+      num_rows_e, rows.device().index(), [&](int64_t e, int64_t first_row, int64_t num_rows) {
+        cublas_gemm(destination_eOI.select(0, e), grad_out.narrow(0, first_row, num_rows).t(),
+                    rows.narrow(0, first_row, num_rows), /*accumulate=*/true);
+      });
+}
+
+at::Tensor grouped_gemm_weight_gradient_cuda(const at::Tensor& grad_out_RO,
+                                             const at::Tensor& rows_RI,
+                                             const at::Tensor& num_rows_e) {
+  auto grad_weight_eOI =
+      at::zeros({num_rows_e.size(0), grad_out_RO.size(1), rows_RI.size(1)}, rows_RI.options());
+  grouped_gemm_weight_gradient_cuda_(grad_weight_eOI, grad_out_RO, rows_RI, num_rows_e);
+  return grad_weight_eOI;
+}
+
+}  // namespace
+}  // namespace moesaic::kernels::cuda
+
+TORCH_LIBRARY_IMPL(moesaic, CUDA, m) {
+  m.impl("grouped_gemm", &moesaic::kernels::cuda::grouped_gemm_cuda);
+  m.impl("grouped_gemm_weight_gradient",
+         &moesaic::kernels::cuda::grouped_gemm_weight_gradient_cuda);
+  m.impl("grouped_gemm_weight_gradient_",
+         &moesaic::kernels::cuda::grouped_gemm_weight_gradient_cuda_);
+}

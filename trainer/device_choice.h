@@ -1,0 +1,25 @@
+// trainer.device: which device a rank computes on, and why.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "trainer/config/config.h"
+
+namespace moesaic::trainer {
+
+struct DeviceChoice {
+  at::Device device = at::kCPU;
+  std::string reason;  ///< "no GPU can be used: ..."; empty where the configuration asked for it
+};
+
+/// The device of trainer.device in a job of `world_size` ranks; where it is a GPU, its libraries
+/// are made deterministic. Sets kernels.grouped_gemm. Throws ExitError(kConfiguration) where one of
+/// the two keys cannot be had here, with the reason. The same on every rank of one machine.
+DeviceChoice choose_device(const Config& config, int world_size);
+
+/// "device: cpu (...)", for the log.
+std::string device_line(const DeviceChoice& choice);
+
+}  // namespace moesaic::trainer
