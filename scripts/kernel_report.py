@@ -263,6 +263,7 @@ def main() -> int:
     parser.add_argument("--arch", action="append", choices=ARCHITECTURES, help="default: all")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--find-tools", action="store_true", help="say whether it can run here")
     parser.add_argument("--tools", type=Path, action="append", default=[],
                         help="a folder with nvcc, cuobjdump or nvdisasm")
     parser.add_argument("--cache", type=Path, default=ROOT / "build/kernel_report")
@@ -278,6 +279,8 @@ def main() -> int:
         print(f"kernel_report: skipped, there is no {', '.join(missing)}: nvcc comes with a CUDA "
               "toolkit, the others with scripts/setup.sh --cuda too")
         return CANNOT_RUN
+    if arguments.find_tools:
+        return 0
 
     by_arch, found = {}, []
     for arch in arguments.arch or ARCHITECTURES:

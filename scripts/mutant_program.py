@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from mutant_sites import Mutant, mutated_files, with_mutants
@@ -99,19 +100,19 @@ class Program:
     """Builds what is not there yet. `kernels`: the .cu files that shall hold mutants."""
 
     def __init__(self, root: Path, build: Path, work: Path, mutants: list[Mutant],
-                 kernels: list[str], flavours: tuple[str, ...], is_built: bool):
+                 kernels: list[str], flavours: list[str], is_built: bool):
         self.root, self.build, self.work = root, build.resolve(), work.resolve()
         self.ids = {mutant: index for index, mutant in enumerate(mutants)}
         self.commands = self._compile_commands()
         self._write_sources()
         if not is_built:
             self._build(kernels, flavours)
-        self.executables = {flavour: self._link(flavour, [
-            (self.commands[flavour, name]["output"], self._compile(flavour, name))
-            for name in kernels]) for flavour in flavours}
+        self.kernels = kernels
+        self.executables: dict[str, Path] = {}
+        self.lock = Lock()
         self.tests = self._notes()
 
-    def _build(self, kernels: list[str], flavours: tuple[str, ...]) -> None:
+    def _build(self, kernels: list[str], flavours: list[str]) -> None:
         targets = [f"{TARGET}_tests", "moesaic_kernels_objects"]
         targets += [f"moesaic_cuda_emulation_{flavour}" for flavour in flavours]
         if not set(kernels) >= {name for _, name in self.commands}:
@@ -172,6 +173,15 @@ class Program:
             partial.rename(compiled)
         return compiled
 
+    def executable(self, flavour: str) -> Path:
+        """Compiled and linked when it is first asked for."""
+        with self.lock:
+            if flavour not in self.executables:
+                self.executables[flavour] = self._link(flavour, [
+                    (self.commands[flavour, name]["output"], self._compile(flavour, name))
+                    for name in self.kernels])
+            return self.executables[flavour]
+
     def _link(self, flavour: str, replaced: list[tuple[str, Path]]) -> Path:
         runtime = self.work / "runtime.o"
         self._call(["g++", "-std=c++20", "-O2", "-c", str(self.work / "runtime.cpp"), "-o",
@@ -200,7 +210,7 @@ class Program:
         """Each test of the original, its processor time, and the mutants it comes by."""
         notes = self.work / "reached.txt"
         notes.unlink(missing_ok=True)
-        self._call([str(self.executables["plain"]), "--gtest_brief=1"],
+        self._call([str(self.executable("plain")), "--gtest_brief=1"],
                    env=self._environment(MOESAIC_MUTANTS_REACHED=str(notes)))
         tests = []
         for line in notes.read_text().splitlines():
@@ -222,13 +232,13 @@ class Program:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
         done = subprocess.run(
-            [self.executables[flavour], "--gtest_brief=1", "--gtest_fail_fast",
+            [self.executable(flavour), "--gtest_brief=1", "--gtest_fail_fast",
              "--gtest_filter=" + ":".join(name for name, _ in tests)],
             env=self._environment(MOESAIC_MUTANT=str(self.ids[mutant])), preexec_fn=set_limits,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode == 0:
-            return Outcome(False, flavour)
-        return Outcome(True, f"{flavour}: {reason(done.returncode, done.stdout.decode(errors='replace'))}")
+            return Outcome(False, "")
+        return Outcome(True, reason(done.returncode, done.stdout.decode(errors="replace")))
 
 
 def reason(code: int, output: str) -> str:

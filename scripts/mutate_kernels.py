@@ -30,7 +30,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mutant_program import CannotRun, Outcome, Program, dependents
+from mutant_program import CannotRun, Program, dependents
 from mutant_sites import Mutant, find_mutants, mutated_files
 from mutant_survivors import Listed, read_list, unproven, wrong_entries
 
@@ -40,12 +40,12 @@ FLAVOURS = ("plain", "asan", "tsan")
 
 # The self-test: (file, what is replaced, by what, the flavour that notices).
 KNOWN = (
-    ("block_scan.h", "__syncthreads()", "nothing", "plain asan tsan"),
+    ("block_scan.h", "__syncthreads()", "nothing", "tsan"),
     ("block_scan.h", "w < warp", "w <= warp", "plain"),
     ("warp_reduce.h", "__shfl_up_sync", "__shfl_down_sync", "plain"),
     ("sort_chunks.cu", "begin_BA[middle] <= r", "begin_BA[middle] < r", "plain"),
     ("sort_chunks.cu", "threadIdx.x == 0", "threadIdx.x != 0", "plain"),
-    ("sort_chunks.cu", "unit < row_units", "unit <= row_units", "plain asan"),
+    ("sort_chunks.cu", "unit < row_units", "unit <= row_units", "asan"),
 )
 
 
@@ -54,55 +54,55 @@ def describe(mutant: Mutant) -> str:
             f"{mutant.before} -> {mutant.after}")
 
 
-def fate(mutant: Mutant, program: Program, flavours: tuple[str, ...]) -> Outcome:
-    """What becomes of a mutant: the first flavour whose tests notice it."""
-    # Who removes a barrier makes a race: ThreadSanitizer is the one to ask first.
-    order = sorted(flavours, key=("plain", "tsan", "asan").index) if mutant.is_barrier else flavours
-    if not program.reaching(mutant):
-        return Outcome(False, "no test reaches it")
-    for flavour in order:
-        outcome = program.run(flavour, mutant)
-        if outcome.killed:
-            return outcome
-    return Outcome(False, f"in {', '.join(order)}")
+def is_listed(mutant: Mutant, listed: list[Listed]) -> bool:
+    return any(entry.is_of(mutant) for entry in listed)
 
 
-def run_all(mutants: list[Mutant], program: Program, flavours: tuple[str, ...], jobs: int,
+def run_all(mutants: list[Mutant], program: Program, flavours: list[str], jobs: int,
             listed: list[Listed]) -> list[Mutant]:
-    """Runs them and prints the fate of each. Returns the survivors."""
-    survivors = []
+    """Runs all in each flavour until something notices them, and prints their fates. Returns the
+    survivors."""
+    survivors = [mutant for mutant in mutants if program.reaching(mutant)]
+    unreached = [mutant for mutant in mutants if mutant not in set(survivors)]
+    for mutant in unreached:
+        print(f"{describe(mutant)}: no test reaches it", flush=True)
+    for flavour in flavours:
+        def is_killed(mutant: Mutant, flavour: str = flavour) -> bool:
+            outcome = program.run(flavour, mutant)
+            if outcome.killed:
+                known = ", though listed as equivalent" if is_listed(mutant, listed) else ""
+                print(f"{describe(mutant)}: killed{known}: {flavour}, {outcome.words}", flush=True)
+            return outcome.killed
 
-    def report(mutant: Mutant) -> None:
-        outcome = fate(mutant, program, flavours)
-        if not outcome.killed:
-            survivors.append(mutant)
-        known = any(entry.is_of(mutant) for entry in listed)
-        word = "killed" if outcome.killed else "equivalent" if known else "SURVIVED"
-        if outcome.killed and known:
-            word = "killed, though listed as equivalent"
-        print(f"{describe(mutant)}: {word}: {outcome.words}", flush=True)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(report, mutants))
+        with ThreadPoolExecutor(jobs) as pool:
+            killed = list(pool.map(is_killed, survivors))
+        survivors = [mutant for mutant, dead in zip(survivors, killed, strict=True) if not dead]
+        print(f"mutate_kernels: {flavour}: {sum(killed)} killed, {len(survivors)} left", flush=True)
+    survivors = sorted(survivors + unreached)
+    for mutant in survivors:
+        print(f"{describe(mutant)}: {'equivalent' if is_listed(mutant, listed) else 'SURVIVED'}")
+    barriers = [mutant for mutant in mutants if mutant.is_barrier]
     print(f"mutate_kernels: {len(mutants)} mutants, {len(mutants) - len(survivors)} killed, "
-          f"{len(survivors)} survived, {len(unproven(survivors, listed))} of them unproven")
-    return sorted(survivors)
+          f"{len(survivors)} survived, {len(unproven(survivors, listed))} of them unproven; of "
+          f"{len(barriers)} barriers {sum(mutant.is_barrier for mutant in survivors)} survived")
+    return survivors
 
 
 def self_test(program: Program, mutants: list[Mutant]) -> int:
     """Known mutants are killed, and a survivor that no list names is a failure."""
     wrong = 0
-    for file, before, after, flavours in KNOWN:
+    for file, before, after, flavour in KNOWN:
         alike = [mutant for mutant in mutants
                  if (mutant.file.name, mutant.before, mutant.after) == (file, before, after)]
         if not alike:
             print(f"self-test: {file} has no mutant {before} -> {after}")
             wrong += 1
         for mutant in alike[:1]:
-            outcome = fate(mutant, program, tuple(flavours.split()))
+            outcome = program.run(flavour, mutant)
             wrong += not outcome.killed
             print(f"self-test: {describe(mutant)}: "
-                  f"{'killed' if outcome.killed else 'SURVIVED'}: {outcome.words}", flush=True)
+                  f"{'killed' if outcome.killed else 'SURVIVED'}: {flavour}, {outcome.words}",
+                  flush=True)
     entry = Listed(mutants[0].file.name, mutants[0].text, mutants[0].before, mutants[0].after, 1)
     if unproven(mutants[:1], [entry]) or unproven(mutants[:1], []) != mutants[:1]:
         print("self-test: the list of survivors is not what decides")
@@ -151,10 +151,10 @@ def main() -> int:
             kernels = ["sort_chunks.cu"] if arguments.self_test else dependents(
                 ROOT, arguments.file)
             program = Program(ROOT, arguments.build, arguments.work or Path(folder), everything,
-                              kernels, tuple(arguments.flavours), arguments.built)
+                              kernels, arguments.flavours, arguments.built)
             if arguments.self_test:
                 return self_test(program, everything)
-            survivors = run_all(chosen, program, tuple(arguments.flavours), arguments.jobs, listed)
+            survivors = run_all(chosen, program, arguments.flavours, arguments.jobs, listed)
         except CannotRun as why:
             print(f"mutate_kernels: skipped, {why}")
             return CANNOT_RUN
