@@ -11,8 +11,8 @@ usage: scripts/gpu_check.sh [--report FILE] [--all-architectures] [--jobs N]
   --report FILE        default: gpu_check_report.md in the build folder
   --all-architectures  build for all of them, not for the GPU here alone
   --jobs N             compilers at once; default: all cores
-needs: a GPU; nvcc and compute-sanitizer (PATH, CUDA_HOME/bin, /usr/local/cuda/bin); CMake, Ninja and
-the libraries of README.md; torch >= 2.11 with CUDA in python3, or LibTorch by CMAKE_PREFIX_PATH
+needs: a GPU; nvcc and compute-sanitizer (PATH, CUDA_HOME/bin, /usr/local/cuda/bin); CMake, Ninja
+and the libraries of README.md; torch >= 2.11 with CUDA in python3, or LibTorch by CMAKE_PREFIX_PATH
 exit: 0 every step passed; 1 a step failed; 77 none failed, but some could not run: the report says
 which, and why
 TEXT
@@ -114,7 +114,7 @@ sanitize() {
   command -v compute-sanitizer >/dev/null || says_why "no compute-sanitizer" || return
   # Its own code for what it found; that of the tests otherwise.
   compute-sanitizer --tool "$1" --error-exitcode 99 --print-limit 20 \
-    $build/tests/kernels/cuda/cuda_kernels_native_test --gtest_brief=1
+    $native_test --gtest_brief=1
 }
 
 parity() { $build/moesaic parity "tests/golden/$1" --trainer.device=cuda --kernel-log; }
@@ -134,8 +134,9 @@ step "GPU" 20 has_gpu || gpu=no
 built=yes
 if step "nvcc" 5 has_nvcc && step "torch" 5 has_torch; then
   export CMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH:-$(tail -1 "$logs/log")}
+  targets=(moesaic cuda_kernels_native_test)
   step "configure" 40 configure &&
-    step "build" 40 cmake --build --preset cuda -j "$jobs" --target moesaic cuda_kernels_native_test ||
+    step "build" 40 cmake --build --preset cuda -j "$jobs" --target "${targets[@]}" ||
     built=no
 else
   built=no
@@ -149,8 +150,11 @@ on_gpu() {
   if [ -n "$why_not" ]; then result "$1" "COULD NOT RUN" "$why_not"; else step "$@"; fi
 }
 
-on_gpu "kernel tests" 20 $build/tests/kernels/cuda/cuda_kernels_native_test --gtest_brief=1
-for tool in memcheck racecheck synccheck; do on_gpu "compute-sanitizer $tool" 40 sanitize $tool; done
+native_test=$build/tests/kernels/cuda/cuda_kernels_native_test
+on_gpu "kernel tests" 20 $native_test --gtest_brief=1
+for tool in memcheck racecheck synccheck; do
+  on_gpu "compute-sanitizer $tool" 40 sanitize $tool
+done
 for folder in tests/golden/olmoe*; do
   on_gpu "parity ${folder##*/}" 60 parity "${folder##*/}"
 done

@@ -232,7 +232,7 @@ def faults(arch: str, compiled: list[Compiled]) -> list[str]:
 def between_markers(text: str, name: str) -> re.Match[str]:
     pattern = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
     if not (match := re.search(pattern, text, re.DOTALL)):
-        sys.exit(f"kernel_report: {README} has no lines '<!-- {name} -->', '<!-- end of {name} -->'")
+        sys.exit(f"kernel_report: {README} lacks the lines <!-- {name} -->, <!-- end of {name} -->")
     return match
 
 

@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+SPELLINGS = ("launch.h", "launch_limits.h", "kernel_registry.h")
 DECLARATION = 'extern "C" bool moesaic_mutant(int); '
 FLIPPED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 BOUNDARY = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
@@ -238,9 +239,16 @@ def find_sites(source: Source) -> list[Site]:
 
 
 def mutated_files(root: Path) -> list[Path]:
-    """The kernels and what they compute with; not the two spellings of a launch."""
-    files = [*root.glob("kernels/cuda/*.cu"), *root.glob("kernels/cuda/*.h")]
-    return sorted(file for file in files if file.name not in ("launch.h", "kernel_registry.h"))
+    """The kernels and what they include from kernels/cuda, but for the spelling of a launch."""
+    folder = root / "kernels/cuda"
+    found = set(folder.glob("*.cu"))
+    waiting = list(found)
+    while waiting:
+        for name in re.findall(r'#include "kernels/cuda/([\w.]+)"', waiting.pop().read_text()):
+            if (file := folder / name) not in found and name not in SPELLINGS:
+                found.add(file)
+                waiting.append(file)
+    return sorted(found)
 
 
 def find_mutants(file: Path) -> list[Mutant]:
