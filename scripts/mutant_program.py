@@ -113,7 +113,7 @@ class Program:
         self.tests = self._notes()
 
     def _build(self, kernels: list[str], flavours: list[str]) -> None:
-        targets = [f"{TARGET}_tests", "moesaic_kernels_objects"]
+        targets = [f"{TARGET}_tests", "moesaic_kernels_everywhere"]
         targets += [f"moesaic_cuda_emulation_{flavour}" for flavour in flavours]
         if not set(kernels) >= {name for _, name in self.commands}:
             targets += [f"{TARGET}_{flavour}" for flavour in flavours]  # the other kernels

@@ -10,6 +10,7 @@ started=$SECONDS
 scripts/setup.sh --tests
 echo "test: set-up and build took $((SECONDS - started)) s"
 scripts/check.sh
+scripts/compile_cuda.sh
 
 . scripts/mpirun_env.sh 4  # the largest number of ranks of a test
 rm -f build/ctest.xml

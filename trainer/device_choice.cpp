@@ -5,6 +5,7 @@
 #include "kernels/backend.h"
 #include "kernels/grouped_gemm_choice.h"
 #include "trainer/exit_code.h"
+#include "trainer/launch.h"
 #include "trainer/training_state.h"
 
 namespace moesaic::trainer {
@@ -67,6 +68,12 @@ DeviceChoice choose_device(const Config& config, int world_size) {
 std::string device_line(const DeviceChoice& choice) {
   return "device: " + choice.device.str() +
          (choice.reason.empty() ? "" : " (" + choice.reason + ")");
+}
+
+void report_device(const DeviceChoice& choice) {
+  if (launch_rank() == 0 && kernels::cuda_kernel_launches()) {
+    fmt::print(stderr, "{}\n", device_line(choice));
+  }
 }
 
 }  // namespace moesaic::trainer

@@ -22,4 +22,8 @@ DeviceChoice choose_device(const Config& config, int world_size);
 /// "device: cpu (...)", for the log.
 std::string device_line(const DeviceChoice& choice);
 
+/// Commands without a log: rank 0 writes the line to stderr in a build with CUDA kernels; another
+/// has the CPU only.
+void report_device(const DeviceChoice& choice);
+
 }  // namespace moesaic::trainer

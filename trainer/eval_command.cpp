@@ -29,6 +29,7 @@ int eval_command(const EvalArguments& arguments) {
       {"parallel", "trainer.device", "trainer.threads", "trainer.precision",
        "data.micro_batch_size", "data.sequence_length", "kernels", "debug.force_balance"});
   const DistributedSession session(config);
+  report_device(session.device());
   const auto mesh = session.make_mesh();
   const auto loaded = load_model(arguments.folder, config, mesh, session.device().device);
 

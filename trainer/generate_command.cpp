@@ -19,6 +19,7 @@ int generate_command(const GenerateArguments& arguments) {
       read_overrides(arguments.overrides, {"parallel", "trainer.device", "trainer.threads",
                                            "trainer.precision", "kernels", "debug.force_balance"});
   const DistributedSession session(config);
+  report_device(session.device());
   const auto mesh = session.make_mesh();
   const auto model = load_model(arguments.folder, config, mesh, session.device().device);
   if (model->config().vocab_size < kByteVocabSize ||

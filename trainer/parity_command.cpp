@@ -89,6 +89,7 @@ int parity_command(const ParityArguments& arguments) {
       arguments.overrides, {"parallel", "trainer", "data.micro_batch_size", "kernels", "debug"});
   const auto golden = read_golden_case(arguments.folder);
   const DistributedSession session(config);
+  report_device(session.device());
   auto mesh = session.make_mesh();
   const auto fault = make_fault_injection(config.debug.fault, *session.world());
 

@@ -1,9 +1,7 @@
 #include "kernels/cuda/kernel_registry.h"
 
 #include <cxxabi.h>
-#ifdef MOESAIC_CUDA_EMULATION
-#include "kernels/cuda/emulation/function_name.h"
-#else
+#ifndef MOESAIC_CUDA_EMULATION
 #include <cuda_runtime_api.h>
 #endif
 
@@ -12,6 +10,8 @@
 #include <mutex>
 #include <stdexcept>
 #include <unordered_map>
+
+#include "kernels/cuda/function_name.h"
 
 namespace moesaic::kernels::cuda {
 namespace {
@@ -28,13 +28,16 @@ Registry& registry() {
   return instance;
 }
 
+// On a GPU the runtime knows, but only with a driver; what nvcc makes of a kernel for the host has
+// the kernel's name as well.
 std::string mangled_name(const void* kernel) {
-#ifdef MOESAIC_CUDA_EMULATION
-  return emulation::function_name(kernel);
-#else
+#ifndef MOESAIC_CUDA_EMULATION
   const char* name = nullptr;
-  return cudaFuncGetName(&name, kernel) == cudaSuccess ? name : "";
+  if (cudaFuncGetName(&name, kernel) == cudaSuccess) {
+    return name;
+  }
 #endif
+  return function_name(kernel);
 }
 
 // "void a::b::name<float, 4>(int)" -> "name"

@@ -24,7 +24,7 @@ struct KernelRegistration {
 void count_launch(const void* kernel);
 
 /// The plain name of a __global__ function, "permute_rows". Throws std::logic_error if it has none
-/// (an emulating program needs its table of symbols: it must not be stripped).
+/// (without a driver it is read from the program's symbols: it must not be stripped).
 std::string kernel_name(const void* kernel);
 
 }  // namespace moesaic::kernels::cuda

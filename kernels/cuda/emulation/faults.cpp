@@ -20,7 +20,7 @@ std::string in_brackets(const uint3& index) {
 }  // namespace
 
 bool is_same(Site a, Site b) {
-  return a.line == b.line && std::strcmp(a.file, b.file) == 0;
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 std::string Block::thread_name(int thread) const {

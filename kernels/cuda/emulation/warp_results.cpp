@@ -80,7 +80,7 @@ void reduce(Warp& warp, unsigned mask, Combine combine) {
 }  // namespace
 
 const char* name_of(WarpOperation operation) {
-  constexpr const char* kNames[] = {
+  static constexpr const char* kNames[] = {
       "__syncwarp",        "__shfl_sync",       "__shfl_up_sync",    "__shfl_down_sync",
       "__shfl_xor_sync",   "__ballot_sync",     "__any_sync",        "__all_sync",
       "__match_any_sync",  "__match_all_sync",  "__reduce_add_sync", "__reduce_add_sync",

@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <tuple>
+#include <utility>
 
 #include "kernels/reference/gated_activation.h"
 #include "tests/kernels/cuda/device_buffer.h"
@@ -61,7 +62,7 @@ TYPED_TEST_SUITE(CudaGatedActivation, ElementTypes);
 TYPED_TEST(CudaGatedActivation, EqualsTheReferenceForwardAndBackward) {
   constexpr double kTolerance = tolerance<TypeParam>();
   for (const auto& [num_rows, width] : std::initializer_list<std::tuple<int64_t, int64_t>>{
-           {0, 8}, {1, 1}, {1, 8}, {7, 0}, {37, 7}, {19, 24}, {19, 64}, {3, 301}, {2, 1032}}) {
+           {0, 8}, {1, 1}, {1, 8}, {7, 0}, {37, 7}, {19, 24}, {3, 301}, {2, 1032}}) {
     const auto gate_up = random_tensor({num_rows, 2 * width}, 111).mul(4).to(dtype_of<TypeParam>());
     const auto grad_out = random_tensor({num_rows, width}, 112).to(dtype_of<TypeParam>());
     const auto leaf = gate_up.clone().set_requires_grad(true);
@@ -72,12 +73,11 @@ TYPED_TEST(CudaGatedActivation, EqualsTheReferenceForwardAndBackward) {
     EXPECT_TRUE(all_close(out, expected.detach(), kTolerance, kTolerance));
     EXPECT_TRUE(all_close(grad, leaf.grad(), kTolerance, kTolerance));
     for_each_order([&] {
-      for (const int64_t max_blocks : {int64_t{1}, int64_t{3}, kMaxBlocks}) {
-        for (const int64_t offset : {0, 1}) {
-          EXPECT_TRUE(same_bits(activation_on_device<TypeParam>(gate_up, offset, max_blocks), out));
-          EXPECT_TRUE(same_bits(
-              backward_on_device<TypeParam>(grad_out, gate_up, offset, max_blocks), grad));
-        }
+      for (const auto& [max_blocks, offset] :
+           {std::pair<int64_t, int64_t>{1, 0}, {3, 1}, {kMaxBlocks, 0}}) {
+        EXPECT_TRUE(same_bits(activation_on_device<TypeParam>(gate_up, offset, max_blocks), out));
+        EXPECT_TRUE(
+            same_bits(backward_on_device<TypeParam>(grad_out, gate_up, offset, max_blocks), grad));
       }
     });
   }

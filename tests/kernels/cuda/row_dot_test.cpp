@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "tests/kernels/cuda/device_buffer.h"
 #include "tests/kernels/cuda/documented_dot.h"
@@ -51,7 +52,7 @@ TYPED_TEST_SUITE(CudaRowDot, ElementTypes);
 TYPED_TEST(CudaRowDot, SumsInTheDocumentedOrderForAnyGridAndAlignment) {
   constexpr double kEpsilon = std::numeric_limits<Accumulate<TypeParam>>::epsilon();
   for (const int64_t num_rows : {0, 1, 19}) {
-    for (const int64_t width : {0, 1, 7, 8, 64, 256, 301, 776}) {
+    for (const int64_t width : {0, 1, 7, 256, 301, 776}) {
       const auto a_RF = random_tensor({num_rows, width}, 101).to(dtype_of<TypeParam>());
       const auto b_RF = random_tensor({num_rows, width}, 102).to(dtype_of<TypeParam>());
       const auto expected_R = documented_row_dot<TypeParam>(a_RF, b_RF);
@@ -62,12 +63,11 @@ TYPED_TEST(CudaRowDot, SumsInTheDocumentedOrderForAnyGridAndAlignment) {
                       .all()
                       .template item<bool>());
       for_each_order([&] {
-        for (const int64_t max_blocks : {int64_t{1}, int64_t{2}, kMaxBlocks}) {
-          for (const int64_t offset : {0, 1}) {
-            EXPECT_TRUE(
-                same_bits(row_dot_on_device<TypeParam>(a_RF, b_RF, offset, max_blocks), expected_R))
-                << num_rows << " x " << width;
-          }
+        for (const auto& [max_blocks, offset] :
+             {std::pair<int64_t, int64_t>{1, 0}, {2, 1}, {kMaxBlocks, 0}}) {
+          EXPECT_TRUE(
+              same_bits(row_dot_on_device<TypeParam>(a_RF, b_RF, offset, max_blocks), expected_R))
+              << num_rows << " x " << width;
         }
       });
     }

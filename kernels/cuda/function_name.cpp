@@ -1,5 +1,5 @@
 // dladdr would need the program's symbols exported, and never finds functions of internal linkage.
-#include "kernels/cuda/emulation/function_name.h"
+#include "kernels/cuda/function_name.h"
 
 #include <elf.h>
 #include <link.h>
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <vector>
 
-namespace moesaic::kernels::cuda::emulation {
+namespace moesaic::kernels::cuda {
 namespace {
 
 // The program is the first object that the loader lists.
@@ -55,4 +55,4 @@ std::string function_name(const void* address) {
   return "";
 }
 
-}  // namespace moesaic::kernels::cuda::emulation
+}  // namespace moesaic::kernels::cuda
