@@ -7,12 +7,13 @@ cd "$(dirname "$0")/.." || exit 1
 
 usage() {
   cat <<'TEXT'
-usage: scripts/gpu_check.sh [--report FILE] [--all-architectures] [--jobs N]
-  --report FILE        default: gpu_check_report.md in the build folder
-  --all-architectures  build for all of them, not for the GPU here alone
-  --jobs N             compilers at once; default: all cores
+usage: scripts/gpu_check.sh [--report FILE] [--architectures LIST] [--jobs N]
+  --report FILE         default: gpu_check_report.md in the build folder
+  --architectures LIST  as for CMake, 90-real;100-real; default: the GPU's, without one all
+  --jobs N              compilers at once; default: all cores
 needs: a GPU; nvcc and compute-sanitizer (PATH, CUDA_HOME/bin, /usr/local/cuda/bin); CMake, Ninja
-and the libraries of README.md; torch >= 2.11 with CUDA in python3, or LibTorch by CMAKE_PREFIX_PATH
+and the libraries of README.md; LibTorch >= 2.11 with CUDA: where CMAKE_PREFIX_PATH leads, else the
+torch of python3, else that of scripts/setup.sh --cuda
 exit: 0 every step passed; 1 a step failed; 77 none failed, but some could not run: the report says
 which, and why
 TEXT
@@ -22,7 +23,7 @@ report= architectures= jobs=$(nproc)
 while [ $# -gt 0 ]; do
   case $1 in
     --report) report=${2:?a file}; shift ;;
-    --all-architectures) architectures=all ;;
+    --architectures) architectures=${2:?a list}; shift ;;
     --jobs) jobs=${2:?a number}; shift ;;
     --help) usage; exit 0 ;;
     *) echo "gpu_check: unknown option $1" >&2; usage >&2; exit 64 ;;
@@ -38,7 +39,7 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 num_passed=0 num_failed=0 num_not_run=0
 
-write() { printf '%s\n' "$*" >>"$report"; }
+write() { printf '%s\n' "$@" >>"$report"; }
 
 # result NAME WORD [REASON]: a line on the terminal and in the report.
 result() {
@@ -79,35 +80,39 @@ has_nvcc() {
   nvcc --version
 }
 
-# The torch of the machine's Python, as LibTorch: prints its folder last.
+# Prints the folder of LibTorch last.
 has_torch() {
   [ -z "${CMAKE_PREFIX_PATH:-}" ] || { echo "$CMAKE_PREFIX_PATH"; return; }
+  ! torch_of_python || return 0
+  [ -f .deps/torch/lib/libtorch_cuda.so ] || says_why "no torch >= 2.11 with CUDA" || return
+  echo "$PWD/.deps"
+}
+
+torch_of_python() {
   python3 - <<'PYTHON'
 import re, sys
 try:
     import torch
 except Exception as why:
-    print(f"python3 has no torch: {why}")
-    sys.exit(77)
-version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    sys.exit(f"python3 has no torch: {why}")
 print(f"torch {torch.__version__}, CUDA {torch.version.cuda}")
+version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
 if version < (2, 11) or torch.version.cuda is None:
-    print(f"torch >= 2.11 with CUDA is needed, here is {torch.__version__}")
-    sys.exit(77)
+    sys.exit(f"torch >= 2.11 with CUDA is needed, here is {torch.__version__}")
 print(torch.__path__[0])
 PYTHON
 }
 
 # --- steps ------------------------------------------------------------------------------
 configure() {
-  local options=(-DMOESAIC_TESTS=ON)
-  if [ -z "$architectures" ] && [ $gpu = yes ]; then
-    options+=("-DMOESAIC_CUDA_ARCHITECTURES=$(nvidia-smi --query-gpu=compute_cap \
-      --format=csv,noheader | head -1 | tr -d .)-real")
-  else
-    options+=(-UMOESAIC_CUDA_ARCHITECTURES)
+  local chosen=-UMOESAIC_CUDA_ARCHITECTURES  # the preset's: all
+  if [ -n "$architectures" ]; then
+    chosen=-DMOESAIC_CUDA_ARCHITECTURES=$architectures
+  elif [ $gpu = yes ]; then
+    chosen=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+    chosen=-DMOESAIC_CUDA_ARCHITECTURES=$chosen-real
   fi
-  cmake --preset cuda "${options[@]}"
+  cmake --preset cuda -DMOESAIC_TESTS=ON "$chosen"
 }
 
 sanitize() {

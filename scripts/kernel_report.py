@@ -109,12 +109,23 @@ def read_cubin(cubin: Path, ptxas_log: str, tools: dict[str, Path]) -> list[Comp
     return compiled
 
 
+def included_headers() -> list[Path]:
+    """Of kernels/cuda, by the kernels and by one another."""
+    found, waiting = set(), list(ROOT.glob("kernels/cuda/*.cu"))
+    while waiting:
+        for name in re.findall(r'#include "(kernels/cuda/[\w.]+)"', waiting.pop().read_text()):
+            if (file := ROOT / name) not in found:
+                found.add(file)
+                waiting.append(file)
+    return sorted(found)
+
+
 def compile_kernels(arch: str, tools: dict[str, Path], cache: Path) -> list[Compiled]:
     """All instantiations of kernels/cuda/*.cu for one architecture."""
     cache.mkdir(parents=True, exist_ok=True)
     flags = ["-std=c++20", "-O3", "-DNDEBUG", f"-I{ROOT}", "-cubin", f"-arch={arch}", "-Xptxas",
              "-v"]
-    headers = b"".join(file.read_bytes() for file in sorted(ROOT.glob("kernels/cuda/*.h")))
+    headers = b"".join(file.read_bytes() for file in included_headers())
     version = nvcc_release(tools)
     compiled = []
     for source in sorted(ROOT.glob("kernels/cuda/*.cu")):

@@ -208,10 +208,15 @@ class Program:
 
     def _notes(self) -> list[tuple[str, float, set[int]]]:
         """Each test of the original, its processor time, and the mutants it comes by."""
-        notes = self.work / "reached.txt"
-        notes.unlink(missing_ok=True)
-        self._call([str(self.executable("plain")), "--gtest_brief=1"],
-                   env=self._environment(MOESAIC_MUTANTS_REACHED=str(notes)))
+        executable = self.executable("plain")
+        digest = hashlib.sha256(executable.read_bytes()).hexdigest()[:16]
+        notes = self.work / f"reached.{digest}.txt"
+        if not notes.exists():
+            partial = notes.with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            self._call([str(executable), "--gtest_brief=1"],
+                       env=self._environment(MOESAIC_MUTANTS_REACHED=str(partial)))
+            partial.rename(notes)
         tests = []
         for line in notes.read_text().splitlines():
             name, seconds, *ids = line.split()
