@@ -40,8 +40,8 @@ else()
 endif()
 target_link_options(moesaic_libtorch INTERFACE "LINKER:--no-as-needed")
 
-# moesaic::libtorch_cuda: its CUDA part, and the CUDA libraries that it was built with, in the wheels
-# that scripts/setup.sh --cuda unpacks; another LibTorch's own are looked for in the toolkit.
+# moesaic::libtorch_cuda: its CUDA part, and the CUDA libraries that it was built with, in the
+# wheels that scripts/setup.sh --cuda unpacks; those of another LibTorch in the toolkit.
 if(MOESAIC_CUDA)
   if(NOT EXISTS ${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so)
     message(FATAL_ERROR "${MOESAIC_TORCH_ROOT} is a LibTorch without CUDA")
@@ -56,7 +56,8 @@ if(MOESAIC_CUDA)
     find_library(MOESAIC_${library} NAMES lib${library}.so.${cuda_major}
       PATHS ${cuda_wheel_folders} ${toolkit} NO_DEFAULT_PATH)
     if(NOT MOESAIC_${library})
-      message(FATAL_ERROR "lib${library}.so.${cuda_major} was not found: run scripts/setup.sh --cuda")
+      message(FATAL_ERROR
+        "lib${library}.so.${cuda_major} was not found: run scripts/setup.sh --cuda")
     endif()
   endforeach()
   # Only to resolve at link time what LibTorch's libraries need; they know the way themselves.

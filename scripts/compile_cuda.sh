@@ -13,8 +13,8 @@ nvcc=$(PATH=${CUDA_HOME:+$CUDA_HOME/bin:}$PATH:/usr/local/cuda/bin command -v nv
 }
 num_files=0
 for file in kernels/cuda/*.cu; do
-  "$nvcc" -std=c++20 -O3 -arch="$architecture" -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror \
-    -I. -c "$file" -o /dev/null
+  "$nvcc" -std=c++20 -O3 -arch="$architecture" -Werror all-warnings \
+    -Xcompiler -Wall,-Wextra,-Werror -I. -c "$file" -o /dev/null
   num_files=$((num_files + 1))
 done
 [ $num_files -gt 0 ] || { echo "cuda: no kernels in kernels/cuda"; exit 1; }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "trainer/bench/bench_commands.h"
 #include "trainer/commands.h"
 #include "trainer/config/problems.h"
 #include "trainer/config/scalar.h"
@@ -56,6 +57,9 @@ class CommandLine {
   void add_data_verbs();
   void add_checkpoint_verbs();
   void add_config_verb();
+  void add_bench_verbs();
+  void add_bench_verb(CLI::App& bench, const std::string& name, const std::string& help,
+                      int (*command)(const BenchArguments&));
   CLI::App* add_verb(CLI::App& parent, const std::string& name, const std::string& help,
                      std::function<int()> run, Texts* overrides = nullptr);
   std::string check_verb_names(const Texts& arguments) const;
@@ -72,6 +76,7 @@ class CommandLine {
   DataPrepareArguments prepare_;
   DataInfoArguments info_;
   std::filesystem::path checkpoint_;
+  BenchArguments bench_;
 };
 
 /// A path or text as it stands. (CLI11 would read a path through operator>>, which takes quotes.)
@@ -127,6 +132,7 @@ CommandLine::CommandLine() {
   add_data_verbs();
   add_checkpoint_verbs();
   add_config_verb();
+  add_bench_verbs();
 }
 
 CLI::App* CommandLine::add_verb(CLI::App& parent, const std::string& name, const std::string& help,
@@ -246,6 +252,47 @@ void CommandLine::add_config_verb() {
   config->add_flag("--docs", config_.docs, "Print every key: type, default, range and meaning.");
   config->footer(std::string(kOverrideHelp) +
                  "\n\nExample:\n  moesaic config configs/tiny.yaml --moe.capacity.factor=1.25");
+}
+
+void CommandLine::add_bench_verbs() {
+  auto* bench = app_.add_subcommand("bench", "Measure speed against yardsticks of the same run.");
+  bench->require_subcommand(1);
+  add_bench_verb(*bench, "operators", "Every operator, forward and backward.",
+                 &bench_operators_command);
+  add_bench_verb(*bench, "layer", "One MoE layer, forward and backward.", &bench_layer_command);
+
+  auto* step = add_verb(
+      *bench, "step", "One training step of a configuration, without data.",
+      [this] { return bench_step_command(bench_); }, &bench_.overrides);
+  add_text(step, "CONFIG", bench_.config, "The configuration, a YAML file.")->required();
+  add_number(step, "--rounds", bench_.rounds, 1, "Times that everything is measured (12).");
+  step->add_flag("--json", bench_.json, "Print the report as JSON.");
+  step->footer(std::string(kOverrideHelp) +
+               "\n\nExample:\n  moesaic bench step configs/bench.yaml --trainer.threads=2");
+}
+
+/// A verb that takes the sizes of a layer.
+void CommandLine::add_bench_verb(CLI::App& bench, const std::string& name, const std::string& help,
+                                 int (*command)(const BenchArguments&)) {
+  auto* verb = add_verb(
+      bench, name, help, [this, command] { return command(bench_); }, &bench_.overrides);
+  auto& shape = bench_.shape;
+  add_number(verb, "--tokens", shape.tokens, 1, "Tokens (4096).");
+  add_number(verb, "--hidden-size", shape.hidden_size, 1, "Width of a token (512).");
+  add_number(verb, "--experts", shape.num_experts, 1, "Experts (64).");
+  add_number(verb, "--top-k", shape.top_k, 1, "Experts of a token (8).");
+  add_number(verb, "--intermediate-size", shape.intermediate_size, 1, "Width of an expert (256).");
+  if (name == "operators") {
+    add_number(verb, "--vocab-size", shape.vocab_size, 1, "Rows of the head (4096).");
+  }
+  add_text(verb, "--dtype", bench_.dtype, "float32 (the default), float64 or bfloat16.");
+  add_number(verb, "--rounds", bench_.rounds, 1, "Times that everything is measured (12).");
+  verb->add_flag("--json", bench_.json, "Print the report as JSON.");
+  verb->footer(
+      "Fails with code 70, before it measures, where a result is not that of the reference.\n"
+      "Takes overrides of trainer.device and trainer.threads.\n\nExample:\n"
+      "  moesaic bench " +
+      name + " --tokens 8192 --trainer.threads=1");
 }
 
 // --- parsing -------------------------------------------------------------------

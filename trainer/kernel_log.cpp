@@ -21,7 +21,8 @@ void print_kernel_log(bool wanted) {
     return;
   }
   std::string text = "kernel launches of rank 0:\n";
-  for (const auto& [kernel, num_launches] : *kernels::cuda_kernel_launches()) {
+  const auto launches = kernels::cuda_kernel_launches();
+  for (const auto& [kernel, num_launches] : *launches) {
     text += fmt::format("  {:<36} {:>9}\n", kernel, num_launches);
   }
   print_once(text);

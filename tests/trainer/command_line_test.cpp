@@ -36,7 +36,11 @@ TEST(CommandLine, EveryVerbHasAHelpOfAtMostSixtyLines) {
                           {"checkpoint", "list"},
                           {"checkpoint", "info"},
                           {"checkpoint", "check"},
-                          {"config"}};
+                          {"config"},
+                          {"bench"},
+                          {"bench", "operators"},
+                          {"bench", "layer"},
+                          {"bench", "step"}};
   for (auto words : kVerbs) {
     words.push_back("--help");
     auto output = output_of(words);
