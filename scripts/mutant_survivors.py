@@ -2,8 +2,8 @@
 
 An entry is one item of a list under the name of its file, on as many lines as it needs:
   ## block_scan.h
-  - `the line of source`: `before` -> `after` (2): why nothing changes.
-(2) is there for the second of two equal changes of equal lines.
+  - `the line of source` (2): `before` -> `after`, `before` -> `another`: why nothing changes.
+(2) is there for the second of equal lines with equal changes.
 """
 
 import re
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mutant_sites import Mutant
 
-ENTRY = re.compile(r"- `([^`]+)`: `([^`]+)` -> `([^`]+)`(?: \((\d+)\))?: (.+)")
+CHANGE = r"`([^`]+)` -> `([^`]+)`"
+ENTRY = re.compile(rf"- `([^`]+)`(?: \((\d+)\))?: ({CHANGE}(?:, {CHANGE})*): (.+)")
 
 
 class Listed(NamedTuple):
@@ -40,7 +41,8 @@ def read_list(file: Path) -> list[Listed]:
         elif item.startswith("- ") and name:
             if not (match := ENTRY.fullmatch(item)):
                 raise ValueError(f"{file}: not an entry: {item}")
-            entries.append(Listed(name, match[1], match[2], match[3], int(match[4] or 1)))
+            entries += [Listed(name, match[1], before, after, int(match[2] or 1))
+                        for before, after in re.findall(CHANGE, match[3])]
     return entries
 
 

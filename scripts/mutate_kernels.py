@@ -2,7 +2,7 @@
 """Are the tests of the CUDA kernels able to fail? Changes each kernel in one place at a time.
 
   scripts/mutate_kernels.py --list                        every mutant: number, file:line, change
-  scripts/mutate_kernels.py                               runs all
+  scripts/mutate_kernels.py                               runs all; --write: README.md's table
   scripts/mutate_kernels.py --file block_scan.h --only 3  runs some: one file, one number of it
   scripts/mutate_kernels.py --check                       exit 1 if a mutant survives that
                                                           kernels/cuda/mutants.md does not prove to
@@ -25,6 +25,7 @@ Numbers are fixed by the text of a file. Exit 77 where the emulation cannot run.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -59,13 +60,11 @@ def is_listed(mutant: Mutant, listed: list[Listed]) -> bool:
 
 
 def run_all(mutants: list[Mutant], program: Program, flavours: list[str], jobs: int,
-            listed: list[Listed]) -> list[Mutant]:
+            listed: list[Listed]) -> dict[Mutant, str]:
     """Runs all in each flavour until something notices them, and prints their fates. Returns the
-    survivors."""
-    survivors = [mutant for mutant in mutants if program.reaching(mutant)]
-    unreached = [mutant for mutant in mutants if mutant not in set(survivors)]
-    for mutant in unreached:
-        print(f"{describe(mutant)}: no test reaches it", flush=True)
+    flavour that noticed each, or "" for the survivors."""
+    fates = {mutant: "" for mutant in mutants}
+    left = [mutant for mutant in mutants if program.reaching(mutant)]
     for flavour in flavours:
         def is_killed(mutant: Mutant, flavour: str = flavour) -> bool:
             outcome = program.run(flavour, mutant)
@@ -75,17 +74,43 @@ def run_all(mutants: list[Mutant], program: Program, flavours: list[str], jobs: 
             return outcome.killed
 
         with ThreadPoolExecutor(jobs) as pool:
-            killed = list(pool.map(is_killed, survivors))
-        survivors = [mutant for mutant, dead in zip(survivors, killed, strict=True) if not dead]
-        print(f"mutate_kernels: {flavour}: {sum(killed)} killed, {len(survivors)} left", flush=True)
-    survivors = sorted(survivors + unreached)
-    for mutant in survivors:
-        print(f"{describe(mutant)}: {'equivalent' if is_listed(mutant, listed) else 'SURVIVED'}")
-    barriers = [mutant for mutant in mutants if mutant.is_barrier]
-    print(f"mutate_kernels: {len(mutants)} mutants, {len(mutants) - len(survivors)} killed, "
-          f"{len(survivors)} survived, {len(unproven(survivors, listed))} of them unproven; of "
-          f"{len(barriers)} barriers {sum(mutant.is_barrier for mutant in survivors)} survived")
-    return survivors
+            killed = list(pool.map(is_killed, left))
+        fates |= {mutant: flavour for mutant, dead in zip(left, killed, strict=True) if dead}
+        left = [mutant for mutant in left if not fates[mutant]]
+        print(f"mutate_kernels: {flavour}: {sum(killed)} killed, {len(left)} left", flush=True)
+    for mutant in (mutant for mutant in mutants if not fates[mutant]):
+        reached = "" if program.reaching(mutant) else ", no test reaches it"
+        print(f"{describe(mutant)}: {'equivalent' if is_listed(mutant, listed) else 'SURVIVED'}"
+              f"{reached}")
+    return fates
+
+
+def table(fates: dict[Mutant, str], listed: list[Listed]) -> str:
+    """What became of the mutants, a line a file."""
+    head = ["file", "mutants", "barriers", *(f"killed: {flavour}" for flavour in FLAVOURS),
+            "equivalent", "unproven"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    names = sorted({mutant.file.name for mutant in fates})
+    for name in [*names, "all"]:
+        of_file = {mutant: fate for mutant, fate in fates.items()
+                   if name in (mutant.file.name, "all")}
+        survivors = [mutant for mutant, fate in of_file.items() if not fate]
+        proven = sum(is_listed(mutant, listed) for mutant in survivors)
+        cells = [name, len(of_file), sum(mutant.is_barrier for mutant in of_file),
+                 *(list(of_file.values()).count(flavour) for flavour in FLAVOURS), proven,
+                 len(survivors) - proven]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def write_table(text: str) -> None:
+    readme = ROOT / "kernels/cuda/README.md"
+    found, number = re.subn(r"(<!-- mutants -->\n).*?(<!-- end of mutants -->)",
+                            lambda match: f"{match[1]}{text}\n{match[2]}", readme.read_text(),
+                            flags=re.DOTALL)
+    if number != 1:
+        sys.exit(f"mutate_kernels: {readme} has not its two markers")
+    readme.write_text(found)
 
 
 def self_test(program: Program, mutants: list[Mutant]) -> int:
@@ -117,6 +142,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--check-list", action="store_true")
     parser.add_argument("--self-test", action="store_true")
+    parser.add_argument("--write", action="store_true",
+                        help="put the totals of a run over all into kernels/cuda/README.md")
     parser.add_argument("--file", action="append", metavar="NAME", help="block_scan.h")
     parser.add_argument("--only", type=int, action="append", metavar="N", help="of --file")
     parser.add_argument("--flavours", nargs="+", choices=FLAVOURS, default=list(FLAVOURS))
@@ -128,6 +155,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.only and len(arguments.file or []) != 1:
         parser.error("--only is a number of one --file")
+    if arguments.write and (arguments.file or set(arguments.flavours) != set(FLAVOURS)):
+        parser.error("--write wants all files and all flavours")
 
     files = mutated_files(ROOT)
     everything = [mutant for file in files for mutant in find_mutants(file)]
@@ -154,11 +183,14 @@ def main() -> int:
                               kernels, arguments.flavours, arguments.built)
             if arguments.self_test:
                 return self_test(program, everything)
-            survivors = run_all(chosen, program, arguments.flavours, arguments.jobs, listed)
+            fates = run_all(chosen, program, arguments.flavours, arguments.jobs, listed)
         except CannotRun as why:
             print(f"mutate_kernels: skipped, {why}")
             return CANNOT_RUN
-    return FOUND if unproven(survivors, listed) else 0
+    print(table(fates, listed))
+    if arguments.write:
+        write_table(table(fates, listed))
+    return FOUND if unproven([mutant for mutant in fates if not fates[mutant]], listed) else 0
 
 
 if __name__ == "__main__":
