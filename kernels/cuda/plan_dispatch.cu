@@ -69,7 +69,7 @@ struct ChunkSegment {
 // min(C, counts_GE) and num_rows_E, the same over all groups. first_row_GE may be null with
 // num_rows_E: then the counts only.
 // Block: 32 experts x 32 segments of the chunks. A group belongs to the segment of its last chunk.
-__global__ void __launch_bounds__(kScanExperts* kScanSegments)
+__global__ void __launch_bounds__(kScanExperts* kScanSegments, 1)
     scan_chunks_kernel(PlanShape shape, int64_t num_chunks, int64_t capacity, int32_t* ranks_BE,
                        int64_t* counts_GE, int64_t* first_row_GE, int64_t* num_rows_E) {
   __shared__ int32_t open_counts[kScanSegments][kScanExperts];  // of the group not yet complete
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kScanExperts* kScanSegments)
 MOESAIC_KERNEL(scan_chunks_kernel)
 
 // Rows where earlier choices win: those of rank >= capacity are dropped.
-__global__ void __launch_bounds__(kPlanThreads)
+__global__ void __launch_bounds__(kPlanThreads, 3)
     assign_rows_kernel(const int64_t* __restrict__ expert_idx, PlanShape shape, int64_t num_chunks,
                        int64_t capacity, const int32_t* __restrict__ ranks_BE,
                        const int64_t* __restrict__ first_row_GE, PlanArrays plan) {

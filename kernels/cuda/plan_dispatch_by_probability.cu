@@ -13,7 +13,7 @@ namespace moesaic::kernels::cuda {
 // Gives rows to the choices of experts within capacity, and lists those of the others: group after
 // group, in a group expert after expert, each list in the order of its choices.
 template <class Weight>
-__global__ void __launch_bounds__(kPlanThreads)
+__global__ void __launch_bounds__(kPlanThreads, 3)
     list_candidates_kernel(const int64_t* __restrict__ expert_idx,
                            const Weight* __restrict__ weights, PlanShape shape, int64_t num_chunks,
                            int64_t capacity, const int32_t* __restrict__ ranks_BE,

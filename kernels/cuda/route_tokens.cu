@@ -104,7 +104,7 @@ __device__ Ranked<Key> next_choice(const TokenScores& scores, const Ranked<Key>&
 // probs[e] = exp(s[e] - max) / sum. The weights are these at the chosen experts, bit for bit, or
 // exp(s - max) divided by its sum over the chosen; sums over the chosen run in order of choice.
 template <class T, int num_per_lane>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     route_tokens_kernel(const T* __restrict__ logits_TE, RouteShape shape,
                         int64_t* __restrict__ expert_idx_TK, Accumulate<T>* weights_TK,
                         Accumulate<T>* __restrict__ probs_TE, Accumulate<T>* logsumexp_T,
@@ -179,7 +179,7 @@ MOESAIC_KERNEL(route_tokens_kernel)
 // of the chosen p. A softmax over the chosen logits alone adds w (d - <d, w>) to the logits
 // instead.
 template <class Value>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(Value) == sizeof(float) ? 3 : 1)
     route_tokens_backward_kernel(const Value* __restrict__ grad_weights_TK,
                                  const Value* __restrict__ grad_probs_TE,
                                  const Value* __restrict__ grad_logsumexp_T,

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # emulated_training.sh EMULATED CPU: 20 steps of configs/tiny.yaml with the same seed. The losses of
 # the emulated CUDA kernels are those of the CPU's operators to 1e-5.
-. "$(dirname "$0")/harness.sh"
 on_cpu=$(realpath "${2:?the binary without emulation}")
+. "$(dirname "$0")/harness.sh"
 emulated=$binary
 prepare_data
 
@@ -22,6 +22,13 @@ for ranks in 1 2; do
   prints '^  route_tokens_kernel +[1-9][0-9]*$'
   check "20 equal losses" same_losses runs/emulated-$ranks runs/cpu-$ranks
 done
+
+say "the comparison would see another seed"
+binary=$on_cpu
+run 0 1 "${train[@]}" --trainer.run_dir=runs/other --trainer.seed=1
+different_losses() { ! same_losses runs/emulated-1 runs/other >/dev/null; }
+check "other losses" different_losses
+binary=$emulated
 
 say "evaluation and generation through emulated kernels"
 checkpoint=$(newest_checkpoint runs/emulated-1)
