@@ -97,10 +97,12 @@ def dependents(root: Path, names: list[str] | None) -> list[str]:
 
 
 class Program:
-    """Builds what is not there yet. `kernels`: the .cu files that shall hold mutants."""
+    """Builds what is not there yet. `kernels`: the .cu files that shall hold mutants; `tests`: a
+    filter of GoogleTest for those that may notice them."""
 
     def __init__(self, root: Path, build: Path, work: Path, mutants: list[Mutant],
-                 kernels: list[str], flavours: list[str], is_built: bool):
+                 kernels: list[str], flavours: list[str], is_built: bool,
+                 tests: str = "*"):
         self.root, self.build, self.work = root, build.resolve(), work.resolve()
         self.ids = {mutant: index for index, mutant in enumerate(mutants)}
         self.commands = self._compile_commands()
@@ -110,7 +112,7 @@ class Program:
         self.kernels = kernels
         self.executables: dict[str, Path] = {}
         self.lock = Lock()
-        self.tests = self._notes()
+        self.tests = self._notes(tests)
 
     def _build(self, kernels: list[str], flavours: list[str]) -> None:
         targets = [f"{TARGET}_tests", "moesaic_kernels_everywhere"]
@@ -206,15 +208,15 @@ class Program:
                 if name != "MOESAIC_CUDA_EMULATION_ORDER"}
         return kept | {"OMP_NUM_THREADS": "1"} | more
 
-    def _notes(self) -> list[tuple[str, float, set[int]]]:
+    def _notes(self, tests_named: str) -> list[tuple[str, float, set[int]]]:
         """Each test of the original, its processor time, and the mutants it comes by."""
         executable = self.executable("plain")
-        digest = hashlib.sha256(executable.read_bytes()).hexdigest()[:16]
+        digest = hashlib.sha256(executable.read_bytes() + tests_named.encode()).hexdigest()[:16]
         notes = self.work / f"reached.{digest}.txt"
         if not notes.exists():
             partial = notes.with_suffix(".partial")
             partial.unlink(missing_ok=True)
-            self._call([str(executable), "--gtest_brief=1"],
+            self._call([str(executable), "--gtest_brief=1", f"--gtest_filter={tests_named}"],
                        env=self._environment(MOESAIC_MUTANTS_REACHED=str(partial)))
             partial.rename(notes)
         tests = []

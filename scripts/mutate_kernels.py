@@ -180,7 +180,8 @@ def main() -> int:
             kernels = ["sort_chunks.cu"] if arguments.self_test else dependents(
                 ROOT, arguments.file)
             program = Program(ROOT, arguments.build, arguments.work or Path(folder), everything,
-                              kernels, arguments.flavours, arguments.built)
+                              kernels, arguments.flavours, arguments.built,
+                              "CudaSortChunks.*" if arguments.self_test else "*")
             if arguments.self_test:
                 return self_test(program, everything)
             fates = run_all(chosen, program, arguments.flavours, arguments.jobs, listed)
