@@ -11,7 +11,8 @@ usage: scripts/setup.sh [options]
   builds build/moesaic. A LibTorch of your own is used when CMAKE_PREFIX_PATH leads to it.
   --no-build      stop before the build
   --no-packages   take the system packages as they are
-  --tests         also what scripts/test.sh needs: clang-format 14, the test binaries
+  --tests         also what scripts/test.sh needs: clang-format 14, the test binaries, and two
+                  disassemblers where there is nvcc
   --cuda          also the CUDA libraries that a CUDA binary needs to start (3.2 GB)
   --python        also .deps/venv: transformers, for the checks against it (--cuda and 0.4 GB)
 TEXT
@@ -27,6 +28,8 @@ readonly cuda_pins=(
   nvidia-cusolver==12.0.4.66 nvidia-cusparse==12.6.3.3 nvidia-cusparselt-cu13==0.8.1
   nvidia-nccl-cu13==2.30.7 nvidia-nvjitlink==13.0.88 nvidia-nvshmem-cu13==3.4.5
   nvidia-nvtx==13.0.85)
+# cuobjdump and nvdisasm, which a toolkit may lack (5 MB): scripts/kernel_report.py.
+readonly disassembler_pins=(nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
 # torch itself comes from .deps/torch; these are what it and the scripts import.
 readonly python_pins=(
   transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6
@@ -50,6 +53,7 @@ fail() { echo "setup: $*" >&2; exit 1; }
 
 # --- system packages --------------------------------------------------------------
 has_command() { command -v "$1" >/dev/null; }
+has_nvcc() { has_command nvcc || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; }
 has_header() {
   echo "#if !__has_include(<$1>)
 #error missing
@@ -125,6 +129,9 @@ own_libtorch() {
 wanted_pins() {
   if [ -z "$(own_libtorch)" ] || [ $cuda = yes ]; then printf '%s\n' "${libtorch_pins[@]}"; fi
   if [ $cuda = yes ]; then printf '%s\n' "${cuda_pins[@]}"; fi
+  if [ $cuda = yes ] || { [ $tests = yes ] && has_nvcc; }; then
+    printf '%s\n' "${disassembler_pins[@]}"
+  fi
 }
 
 wants_wheels() {
@@ -161,6 +168,8 @@ for folder, _, files in os.walk(unpacking):
     os.makedirs(target, exist_ok=True)
     for file in files:
         os.replace(os.path.join(folder, file), os.path.join(target, file))
+        if os.path.basename(target) == "bin":  # zipfile forgets the mode
+            os.chmod(os.path.join(target, file), 0o755)
 PYTHON
   echo "$pin" >>$installed
   rm -rf .deps/incoming .deps/unpacking

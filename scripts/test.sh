@@ -18,9 +18,11 @@ failed=0
 ctest --preset release -j 1 --timeout 300 --no-tests=error --output-junit ctest.xml "$@" || failed=1
 echo "test: $((SECONDS - started)) s in all"
 
-# Tests labelled `transformers` need the --python part of the set-up.
+# Tests labelled `transformers` need the --python part of the set-up, those labelled `nvcc` a CUDA
+# compiler and the disassemblers.
 may_skip=
 python3 scripts/transformers_environment.py || may_skip=transformers
+python3 scripts/kernel_report.py --find-tools || may_skip="$may_skip|nvcc"
 python3 - "$may_skip" "$@" <<'PYTHON' || failed=1
 import json, subprocess, sys, xml.etree.ElementTree as xml
 may_skip, *selection = sys.argv[1:]

@@ -27,16 +27,21 @@
 // When a test fails, the message names order and kernel. For one order and one test alone:
 //   export MOESAIC_CUDA_EMULATION_ORDER=pct:3
 //   build/tests/kernels/cuda/NAME_plain --gtest_filter='PermuteTokens*'
+// Built with nvcc (preset cuda, cuda_kernels_native_test) the same tests run once, on the GPU.
 // After all tests of a program, a kernel that none has launched is a failure
 // (every_kernel_runs.cpp).
 #pragma once
 
 #include <gtest/gtest.h>
 
+#ifdef MOESAIC_CUDA_EMULATION
 #include <cstdlib>
 
 #include "kernels/cuda/emulation/order.h"
 #include "kernels/cuda/emulation/sanitizer.h"
+#else
+#include <cuda_runtime_api.h>
+#endif
 
 /// Says that this file tests the kernel: defines the symbol that MOESAIC_KERNEL refers to.
 #define MOESAIC_KERNEL_TEST(name)                      \
@@ -44,6 +49,8 @@
   const char moesaic_test_of_kernel_##name = 1;
 
 namespace moesaic::tests {
+
+#ifdef MOESAIC_CUDA_EMULATION
 
 /// Calls `check` once in each thread order and names the order in its failures. Stops at the first
 /// order that fails: the others would say the same.
@@ -67,5 +74,17 @@ void for_each_order(Check check) {
   }
   emulation::set_order({});
 }
+
+#else
+
+/// Calls `check` once: a GPU has the order that it has. What a kernel did wrong shows at the end.
+template <class Check>
+void for_each_order(Check check) {
+  check();
+  const auto error = cudaDeviceSynchronize();
+  EXPECT_EQ(error, cudaSuccess) << cudaGetErrorString(error);
+}
+
+#endif
 
 }  // namespace moesaic::tests

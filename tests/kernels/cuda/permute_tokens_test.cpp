@@ -95,13 +95,16 @@ TEST(CudaPermuteTokens, WritesNamedRowsOnly) {
 }
 
 TEST(CudaPermuteTokens, RowPastTheEndIsReportedAndNotTouched) {
-  const auto row_of_choice_TK = at::tensor({1, 2, 0, 1000000}, at::kLong).view({2, 2});
   const auto x_TD = at::tensor({1, 2}, at::kByte).unsqueeze(1);
-  for_each_order([&] {
-    EXPECT_TRUE(same_bits(permute_on_device(x_TD, row_of_choice_TK, 2, 0, kMaxBlocks,
-                                            /*expected_foreign_row=*/1),
-                          at::tensor({2, 1}, at::kByte).unsqueeze(1)));
-  });
+  for (const int64_t past_end : {2, 1000000}) {
+    const auto row_of_choice_TK =
+        at::tensor({int64_t{1}, past_end, int64_t{0}, past_end}).view({2, 2});
+    for_each_order([&] {
+      EXPECT_TRUE(same_bits(permute_on_device(x_TD, row_of_choice_TK, 2, 0, kMaxBlocks,
+                                              /*expected_foreign_row=*/1),
+                            at::tensor({2, 1}, at::kByte).unsqueeze(1)));
+    });
+  }
 }
 
 }  // namespace

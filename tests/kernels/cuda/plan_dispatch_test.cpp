@@ -185,6 +185,8 @@ INSTANTIATE_TEST_SUITE_P(Partition, CudaPlanDispatchTest,
                                          Case{1026, 513, 40, 4, 40, Skew::kUniform},
                                          Case{1026, 513, 5, 4, 300, Skew::kRepeated},
                                          Case{1026, 1026, 3, 2, 700, Skew::kAllToOne},
+                                         Case{2046, 1023, 3, 1, 300, Skew::kUniform},
+                                         Case{20, 20, 511, 4, 1, Skew::kRepeated},
                                          Case{40, 20, 600, 4, 1, Skew::kRepeated},
                                          Case{300, 300, 1100, 5, -1, Skew::kRepeated}));
 
@@ -195,6 +197,20 @@ TEST(CudaPlanDispatch, LongGroup) {
                          .num_experts = 33,
                          .tokens_per_group = 4800,
                          .capacity = 1000});
+}
+
+// Five tiles of experts: together they would not fit into the shared memory of a block.
+TEST(CudaPlanDispatch, ManyExperts) {
+  const Request request{.expert_idx_TK = at::tensor({2199, 0, 511, 512}, at::kLong).view({2, 2}),
+                        .weights_TK = at::zeros({2, 2}),
+                        .num_experts = 2200,
+                        .tokens_per_group = 2,
+                        .capacity = 1,
+                        .policy = DropPolicy::kProbability};
+  expect_same_plan(
+      run(request).plan,
+      reference::plan_dispatch(request.expert_idx_TK, request.weights_TK, request.num_experts,
+                               request.tokens_per_group, request.capacity, request.policy));
 }
 
 TEST(CudaPlanDispatch, PrioritiesOfEveryTypeAndKind) {
@@ -309,6 +325,12 @@ TEST(CudaPlanDispatch, RefusesImpossibleSizes) {
     EXPECT_THROW(plan_dispatch_by_probability<float>(nullptr, nullptr, shape, 1, {}, {}, nullptr),
                  std::invalid_argument);
   }
+  const auto num_rows = unwritten({4});
+  PlanArrays plan{};
+  plan.num_rows_E = num_rows.data();
+  const PlanShape largest{
+      .num_groups = 0, .choices_per_group = std::numeric_limits<int32_t>::max(), .num_experts = 4};
+  EXPECT_NO_THROW(plan_dispatch_by_position(nullptr, largest, std::nullopt, {}, plan, nullptr));
 }
 
 }  // namespace

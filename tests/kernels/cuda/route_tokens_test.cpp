@@ -298,7 +298,8 @@ TEST(CudaRouteTokens, RefusesImpossibleSizes) {
   for (const auto& shape : {RouteShape{.num_tokens = 1, .num_experts = 0, .top_k = 1},
                             RouteShape{.num_tokens = 1, .num_experts = 4, .top_k = 0},
                             RouteShape{.num_tokens = 1, .num_experts = 4, .top_k = 5},
-                            RouteShape{.num_tokens = -1, .num_experts = 4, .top_k = 1}}) {
+                            RouteShape{.num_tokens = -1, .num_experts = 4, .top_k = 1},
+                            RouteShape{.num_experts = int64_t{INT32_MAX} + 1}}) {
     EXPECT_THROW(
         route_tokens<float>(nullptr, shape, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr),
         std::invalid_argument);
@@ -306,6 +307,8 @@ TEST(CudaRouteTokens, RefusesImpossibleSizes) {
                                               shape, nullptr, nullptr),
                  std::invalid_argument);
   }
+  EXPECT_NO_THROW(route_tokens<float>(nullptr, RouteShape{.num_experts = INT32_MAX}, nullptr,
+                                      nullptr, nullptr, nullptr, nullptr, nullptr));
 }
 
 }  // namespace

@@ -206,23 +206,26 @@ TYPED_TEST(CudaUnpermuteTokens, DroppedChoicesAddNothingWhateverTheirWeight) {
 }
 
 TYPED_TEST(CudaUnpermuteTokens, RowPastTheEndIsReportedAndNotTouched) {
-  const auto row_of_choice_TK = at::tensor({1, 2, 0, 1000000}, at::kLong).view({2, 2});
   const auto foreign_dropped_TK = at::tensor({1, -1, 0, -1}, at::kLong).view({2, 2});
   const auto rows_RD = random_tensor({2, 16}, 94).to(dtype_of<TypeParam>());
   const auto weights_TK = random_tensor({2, 2}, 95).to(dtype_of<Accumulate<TypeParam>>());
-  for_each_order([&] {
-    EXPECT_TRUE(same_bits(
-        unpermute_on_device<TypeParam>(rows_RD, weights_TK, row_of_choice_TK, 0, kMaxBlocks,
-                                       /*expected_foreign_row=*/1),
-        unpermute_on_device<TypeParam>(rows_RD, weights_TK, foreign_dropped_TK, 0, kMaxBlocks)));
-    const auto actual = backward_on_device<TypeParam>(rows_RD, rows_RD, weights_TK,
-                                                      row_of_choice_TK, 0, kMaxBlocks, true, true,
-                                                      /*expected_foreign_row=*/1);
-    const auto expected = backward_on_device<TypeParam>(rows_RD, rows_RD, weights_TK,
-                                                        foreign_dropped_TK, 0, kMaxBlocks);
-    EXPECT_TRUE(same_bits(actual.rows_RD, expected.rows_RD));
-    EXPECT_TRUE(same_bits(actual.weights_TK, expected.weights_TK));
-  });
+  for (const int64_t past_end : {2, 1000000}) {
+    const auto row_of_choice_TK =
+        at::tensor({int64_t{1}, past_end, int64_t{0}, past_end}).view({2, 2});
+    for_each_order([&] {
+      EXPECT_TRUE(same_bits(
+          unpermute_on_device<TypeParam>(rows_RD, weights_TK, row_of_choice_TK, 0, kMaxBlocks,
+                                         /*expected_foreign_row=*/1),
+          unpermute_on_device<TypeParam>(rows_RD, weights_TK, foreign_dropped_TK, 0, kMaxBlocks)));
+      const auto actual = backward_on_device<TypeParam>(rows_RD, rows_RD, weights_TK,
+                                                        row_of_choice_TK, 0, kMaxBlocks, true, true,
+                                                        /*expected_foreign_row=*/1);
+      const auto expected = backward_on_device<TypeParam>(rows_RD, rows_RD, weights_TK,
+                                                          foreign_dropped_TK, 0, kMaxBlocks);
+      EXPECT_TRUE(same_bits(actual.rows_RD, expected.rows_RD));
+      EXPECT_TRUE(same_bits(actual.weights_TK, expected.weights_TK));
+    });
+  }
 }
 
 }  // namespace

@@ -1,0 +1,59 @@
+"""kernels/cuda/mutants.md: the mutants that no test can notice, each with the proof.
+
+An entry is one item of a list under the name of its file, on as many lines as it needs:
+  ## block_scan.h
+  - `the line of source` (2): `before` -> `after`, `before` -> `another`: why nothing changes.
+(2) is there for the second of equal lines with equal changes.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from mutant_sites import Mutant
+
+CHANGE = r"`([^`]+)` -> `([^`]+)`"
+ENTRY = re.compile(rf"- `([^`]+)`(?: \((\d+)\))?: ({CHANGE}(?:, {CHANGE})*): (.+)")
+
+
+class Listed(NamedTuple):
+    file: str
+    text: str
+    before: str
+    after: str
+    occurrence: int
+
+    def is_of(self, mutant: Mutant) -> bool:
+        return self == (mutant.file.name, mutant.text, mutant.before, mutant.after,
+                        mutant.occurrence)
+
+
+def read_list(file: Path) -> list[Listed]:
+    """Raises ValueError for an item that is no entry."""
+    entries: list[Listed] = []
+    name = ""
+    if not file.exists():
+        return entries
+    items = re.sub(r"\n  +", " ", file.read_text()).splitlines()
+    for item in items:
+        if heading := re.match(r"## (\S+)$", item):
+            name = heading[1]
+        elif item.startswith("- ") and name:
+            if not (match := ENTRY.fullmatch(item)):
+                raise ValueError(f"{file}: not an entry: {item}")
+            entries += [Listed(name, match[1], before, after, int(match[2] or 1))
+                        for before, after in re.findall(CHANGE, match[3])]
+    return entries
+
+
+def unproven(survivors: list[Mutant], listed: list[Listed]) -> list[Mutant]:
+    return [mutant for mutant in survivors if not any(entry.is_of(mutant) for entry in listed)]
+
+
+def wrong_entries(listed: list[Listed], mutants: list[Mutant]) -> list[str]:
+    """Entries of changes that can no longer be made, and those that stand there twice."""
+    wrong = [f"mutants.md: no such mutant: {entry.file}: {entry.text}: {entry.before} -> "
+             f"{entry.after} ({entry.occurrence})"
+             for entry in listed if not any(entry.is_of(mutant) for mutant in mutants)]
+    return wrong + [f"mutants.md: twice: {entry.file}: {entry.text}: {entry.after}"
+                    for entry in sorted(set(listed)) if listed.count(entry) > 1]
