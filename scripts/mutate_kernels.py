@@ -45,7 +45,7 @@ KNOWN = (
     ("block_scan.h", "w < warp", "w <= warp", "plain"),
     ("warp_reduce.h", "__shfl_up_sync", "__shfl_down_sync", "plain"),
     ("sort_chunks.cu", "begin_BA[middle] <= r", "begin_BA[middle] < r", "plain"),
-    ("sort_chunks.cu", "threadIdx.x == 0", "threadIdx.x != 0", "plain"),
+    ("sort_chunks.cu", "threadIdx.x == 0", "threadIdx.x != 0", "tsan"),
     ("sort_chunks.cu", "unit < row_units", "unit <= row_units", "asan"),
 )
 
