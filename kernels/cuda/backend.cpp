@@ -2,6 +2,7 @@
 #include "kernels/backend.h"
 
 #include <ATen/Context.h>
+#include <c10/util/StringUtil.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
@@ -21,15 +22,15 @@ std::string why_no_gpu() {
   int num_devices = 0;
   if (const auto error = cudaGetDeviceCount(&num_devices); error != cudaSuccess) {
     static_cast<void>(cudaGetLastError());  // sticks otherwise, and the next call would report it
-    return std::string("no GPU can be used: ") + cudaGetErrorString(error);
+    return c10::str("no GPU can be used: ", cudaGetErrorString(error));
   }
   if (num_devices == 0) {
     return "there is no GPU";
   }
   const int generation = gpu_generation();
   if (generation < kOldestGeneration) {
-    return "the GPU is too old: its compute capability is " + std::to_string(generation) +
-           ".x, at least 8.0 is needed";
+    return c10::str("the GPU is too old: its compute capability is ", generation,
+                    ".x, at least 8.0 is needed");
   }
   return "";
 }
@@ -48,8 +49,8 @@ std::string make_gpu_deterministic() {
   setenv(kWorkspaceVariable, ":4096:8", /*overwrite=*/0);
   const std::string workspace = std::getenv(kWorkspaceVariable);
   if (workspace != ":4096:8" && workspace != ":16:8") {
-    return std::string(kWorkspaceVariable) + " is '" + workspace +
-           "', with which cuBLAS is not deterministic: unset it, or use :4096:8 or :16:8";
+    return c10::str(kWorkspaceVariable, " is '", workspace,
+                    "', with which cuBLAS is not deterministic: unset it, or use :4096:8 or :16:8");
   }
   auto& context = at::globalContext();
   context.setDeterministicAlgorithms(/*enabled=*/true, /*warn_only=*/false);
