@@ -16,23 +16,24 @@ auto find_operator(const char* name) {
 
 // The handle of an operator is looked up at its first call and kept.
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> route_tokens(const at::Tensor& logits_TE,
-                                                            int64_t top_k,
-                                                            bool softmax_before_top_k,
-                                                            bool norm_topk_prob) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> route_tokens(const at::Tensor& logits_TE,
+                                                                        int64_t top_k,
+                                                                        bool softmax_before_top_k,
+                                                                        bool norm_topk_prob) {
   static const auto op = find_operator<decltype(route_tokens)>("moesaic::route_tokens");
   return op.call(logits_TE, top_k, softmax_before_top_k, norm_topk_prob);
 }
 
 at::Tensor route_tokens_backward(const std::optional<at::Tensor>& grad_weights_TK,
                                  const std::optional<at::Tensor>& grad_probs_TE,
+                                 const std::optional<at::Tensor>& grad_logsumexp_T,
                                  const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                                  const at::Tensor& probs_TE, bool softmax_before_top_k,
                                  bool norm_topk_prob) {
   static const auto op =
       find_operator<decltype(route_tokens_backward)>("moesaic::route_tokens_backward");
-  return op.call(grad_weights_TK, grad_probs_TE, expert_idx_TK, weights_TK, probs_TE,
-                 softmax_before_top_k, norm_topk_prob);
+  return op.call(grad_weights_TK, grad_probs_TE, grad_logsumexp_T, expert_idx_TK, weights_TK,
+                 probs_TE, softmax_before_top_k, norm_topk_prob);
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
@@ -43,9 +44,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
                  drop_by_probability);
 }
 
-at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
-  static const auto op = find_operator<decltype(sum_probs)>("moesaic::sum_probs");
-  return op.call(probs_TE, tokens_per_group);
+std::tuple<at::Tensor, at::Tensor> auxiliary_sums(const at::Tensor& probs_TE,
+                                                  const at::Tensor& logsumexp_T,
+                                                  int64_t tokens_per_group) {
+  static const auto op = find_operator<decltype(auxiliary_sums)>("moesaic::auxiliary_sums");
+  return op.call(probs_TE, logsumexp_T, tokens_per_group);
 }
 
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,

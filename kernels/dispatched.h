@@ -12,15 +12,16 @@
 
 namespace moesaic::kernels::dispatched {
 
-/// Returns expert_idx_TK, weights_TK, probs_TE.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> route_tokens(const at::Tensor& logits_TE,
-                                                            int64_t top_k,
-                                                            bool softmax_before_top_k,
-                                                            bool norm_topk_prob);
+/// Returns expert_idx_TK, weights_TK, probs_TE, logsumexp_T.
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> route_tokens(const at::Tensor& logits_TE,
+                                                                        int64_t top_k,
+                                                                        bool softmax_before_top_k,
+                                                                        bool norm_topk_prob);
 
 /// Gradient of the logits in the dtype of probs_TE; an absent gradient counts as zero.
 at::Tensor route_tokens_backward(const std::optional<at::Tensor>& grad_weights_TK,
                                  const std::optional<at::Tensor>& grad_probs_TE,
+                                 const std::optional<at::Tensor>& grad_logsumexp_T,
                                  const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                                  const at::Tensor& probs_TE, bool softmax_before_top_k,
                                  bool norm_topk_prob);
@@ -30,7 +31,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
     const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK, int64_t num_experts,
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool drop_by_probability);
 
-at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group);
+/// Returns prob_sums_GE, logsumexp_squares_G.
+std::tuple<at::Tensor, at::Tensor> auxiliary_sums(const at::Tensor& probs_TE,
+                                                  const at::Tensor& logsumexp_T,
+                                                  int64_t tokens_per_group);
 
 at::Tensor permute_tokens(const at::Tensor& x_TD, const at::Tensor& source_R,
                           const at::Tensor& row_of_choice_TK);

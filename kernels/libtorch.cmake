@@ -47,10 +47,19 @@ if(MOESAIC_CUDA)
     message(FATAL_ERROR "${MOESAIC_TORCH_ROOT} is a LibTorch without CUDA")
   endif()
   set(nvidia ${MOESAIC_TORCH_ROOT}/../nvidia)
+  # A second runtime and a second cuBLAS in one process would know nothing of LibTorch's.
+  execute_process(COMMAND ${CMAKE_READELF} -d ${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so
+    OUTPUT_VARIABLE needed_by_libtorch COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCH "^[0-9]+" cuda_major "${CMAKE_CUDA_COMPILER_VERSION}")
+  if(NOT needed_by_libtorch MATCHES "libcudart\\.so\\.([0-9]+)")
+    message(FATAL_ERROR "${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so links no libcudart.so")
+  elseif(NOT CMAKE_MATCH_1 STREQUAL cuda_major)
+    message(FATAL_ERROR "nvcc is of CUDA ${CMAKE_CUDA_COMPILER_VERSION}, LibTorch was built with "
+      "CUDA ${CMAKE_MATCH_1}: both must be of one major version")
+  endif()
   # By version: a second runtime beside the one that LibTorch has would know nothing of its streams.
   file(GLOB cuda_wheel_folders ${nvidia}/cu*/lib)
   set(toolkit ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT}/lib64)
-  string(REGEX MATCH "^[0-9]+" cuda_major "${CMAKE_CUDA_COMPILER_VERSION}")
   foreach(library cudart cublas)
     unset(MOESAIC_${library} CACHE)
     find_library(MOESAIC_${library} NAMES lib${library}.so.${cuda_major}

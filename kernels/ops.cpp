@@ -16,15 +16,18 @@
 TORCH_LIBRARY(moesaic, m) {
   m.def(
       "route_tokens(Tensor logits, int top_k, bool softmax_before_top_k, bool norm_topk_prob)"
-      " -> (Tensor expert_idx, Tensor weights, Tensor probs)");
+      " -> (Tensor expert_idx, Tensor weights, Tensor probs, Tensor logsumexp)");
   m.def(
-      "route_tokens_backward(Tensor? grad_weights, Tensor? grad_probs, Tensor expert_idx,"
-      " Tensor weights, Tensor probs, bool softmax_before_top_k, bool norm_topk_prob) -> Tensor");
+      "route_tokens_backward(Tensor? grad_weights, Tensor? grad_probs, Tensor? grad_logsumexp,"
+      " Tensor expert_idx, Tensor weights, Tensor probs, bool softmax_before_top_k,"
+      " bool norm_topk_prob) -> Tensor");
   m.def(
       "plan_dispatch(Tensor expert_idx, Tensor weights, int num_experts, int tokens_per_group,"
       " int? capacity, bool drop_by_probability)"
       " -> (Tensor source, Tensor row_of_choice, Tensor counts, Tensor num_rows)");
-  m.def("sum_probs(Tensor probs, int tokens_per_group) -> Tensor");
+  m.def(
+      "auxiliary_sums(Tensor probs, Tensor logsumexp, int tokens_per_group)"
+      " -> (Tensor prob_sums, Tensor logsumexp_squares)");
   m.def("permute_tokens(Tensor x, Tensor source, Tensor row_of_choice) -> Tensor");
   m.def("unpermute_tokens(Tensor rows, Tensor? weights, Tensor row_of_choice) -> Tensor");
   m.def(
@@ -123,9 +126,9 @@ RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& optio
                   (options.softmax_before_top_k && !options.norm_topk_prob),
               "route_tokens: top_k = 1 needs the softmax before top-k and no norm_topk_prob: the"
               " weight would be the constant one and the router would get no gradient");
-  auto [expert_idx_TK, weights_TK, probs_TE] = dispatched::route_tokens(
+  auto [expert_idx_TK, weights_TK, probs_TE, logsumexp_T] = dispatched::route_tokens(
       logits_TE, options.top_k, options.softmax_before_top_k, options.norm_topk_prob);
-  return {expert_idx_TK, weights_TK, probs_TE};
+  return {expert_idx_TK, weights_TK, probs_TE, logsumexp_T};
 }
 
 int64_t expert_capacity(double factor, int64_t tokens_per_group, int64_t top_k,
@@ -175,15 +178,23 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
   return {source_R, row_of_choice_TK, counts_GE, num_rows_E};
 }
 
-at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group) {
-  check_matrix(probs_TE, "sum_probs", "probs_TE");
+AuxiliarySums auxiliary_sums(const at::Tensor& probs_TE, const at::Tensor& logsumexp_T,
+                             int64_t tokens_per_group) {
+  check_matrix(probs_TE, "auxiliary_sums", "probs_TE");
   TORCH_CHECK(probs_TE.scalar_type() == at::kFloat || probs_TE.scalar_type() == at::kDouble,
-              "sum_probs: probs_TE must be float32 or float64, got ", probs_TE.scalar_type());
+              "auxiliary_sums: probs_TE must be float32 or float64, got ", probs_TE.scalar_type());
+  TORCH_CHECK(logsumexp_T.dim() == 1 && logsumexp_T.size(0) == probs_TE.size(0) &&
+                  logsumexp_T.scalar_type() == probs_TE.scalar_type(),
+              "auxiliary_sums: logsumexp_T is ", logsumexp_T.scalar_type(), " ",
+              logsumexp_T.sizes(), " for probs_TE of ", probs_TE.scalar_type(), " ",
+              probs_TE.sizes());
   TORCH_CHECK(tokens_per_group >= 1 && probs_TE.size(0) % tokens_per_group == 0,
-              "sum_probs: ", probs_TE.size(0),
+              "auxiliary_sums: ", probs_TE.size(0),
               " tokens are not a multiple of tokens_per_group = ", tokens_per_group);
   at::AutoDispatchBelowADInplaceOrView guard;
-  return dispatched::sum_probs(probs_TE, tokens_per_group);
+  auto [prob_sums_GE, logsumexp_squares_G] =
+      dispatched::auxiliary_sums(probs_TE, logsumexp_T, tokens_per_group);
+  return {prob_sums_GE, logsumexp_squares_G};
 }
 
 at::Tensor permute_tokens(const at::Tensor& x_TD, const DispatchPlan& plan) {

@@ -32,6 +32,7 @@ struct RoutedTokens {
   at::Tensor expert_idx_TK;  ///< int64, the chosen experts, best first; ties to the lowest id
   at::Tensor weights_TK;     ///< max(float32, dtype), differentiable
   at::Tensor probs_TE;       ///< softmax over all experts, differentiable: for balance terms
+  at::Tensor logsumexp_T;    ///< log(sum(exp(logits))), differentiable: for the router z-loss
 };
 
 /// Chooses top_k experts a token.
@@ -40,7 +41,7 @@ struct RoutedTokens {
 /// ranks first, and the ids are valid whatever the logits.
 /// Throws c10::Error for top_k outside [1, E], and for top_k == 1 with softmax after top-k or with
 /// norm_topk_prob (unless E == 1), whose weights are constant one and carry no gradient.
-/// Differentiable in logits_TE through weights_TK and probs_TE.
+/// Differentiable in logits_TE through weights_TK, probs_TE and logsumexp_T.
 RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& options);
 
 /// Which choices a full expert keeps.
@@ -80,11 +81,19 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
                            int64_t num_experts, int64_t tokens_per_group,
                            const CapacityOptions& capacity);
 
-/// Sums of the routing probabilities over the tokens of each group of `tokens_per_group`
-/// consecutive tokens: what the value of the balance loss needs of a micro-batch.
-///   probs_TE  [T, E] float32 or float64, T a multiple of tokens_per_group >= 1
-/// Added in float64. Not recorded by autograd. Returns float64 [G, E].
-at::Tensor sum_probs(const at::Tensor& probs_TE, int64_t tokens_per_group);
+/// What auxiliary_sums returns, in float64.
+struct AuxiliarySums {
+  at::Tensor prob_sums_GE;         ///< [G, E] sum of probs_TE
+  at::Tensor logsumexp_squares_G;  ///< [G] sum of logsumexp_T squared
+};
+
+/// Sums over the tokens of each group of `tokens_per_group` consecutive tokens: what the values of
+/// the balance loss and of the router z-loss need of a micro-batch.
+///   probs_TE     [T, E] float32 or float64, T a multiple of tokens_per_group >= 1
+///   logsumexp_T  [T], dtype of probs_TE
+/// Added in float64. Not recorded by autograd.
+AuxiliarySums auxiliary_sums(const at::Tensor& probs_TE, const at::Tensor& logsumexp_T,
+                             int64_t tokens_per_group);
 
 /// Gathers token rows into expert order: row r of the result is x_TD[source_R[r] / K].
 /// Bitwise equal to the reference on every device. Differentiable in x_TD: the backward sums the
@@ -132,13 +141,16 @@ void grouped_gemm_weight_gradient_(const at::Tensor& destination_eOI, const at::
 /// dimension. Differentiable. Returns [R, F].
 at::Tensor gated_activation(const at::Tensor& gate_up_R2F);
 
+/// A target that linear_cross_entropy does not count: Hugging Face's ignore_index.
+inline constexpr int64_t kIgnoredTarget = -100;
+
 /// Language-model head and loss in chunks of tokens: [T, V] logits never exist at once.
 ///   x_TD        [T, D]
 ///   weight_VD   [V, D] the head
-///   targets_T   int64; -100 is not counted
+///   targets_T   int64; kIgnoredTarget is not counted
 /// Returns the *sum* over counted targets of -log softmax(x @ weight^T)[target], a scalar in
 /// max(float32, dtype). Differentiable in x_TD and weight_VD. Throws c10::Error for a target
-/// outside [0, V) other than -100.
+/// outside [0, V) other than kIgnoredTarget.
 /// Cost: three matrix products, all in the forward, which keeps both gradients until the backward
 /// scales them: one x_TD and one weight_VD a call. Without gradients one product and no such
 /// memory.

@@ -58,19 +58,16 @@ class InjectLoadBalance : public torch::autograd::Function<InjectLoadBalance> {
 
 class InjectRouterZ : public torch::autograd::Function<InjectRouterZ> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logits_TE,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weights_TK,
                             const at::Tensor& logsumexp_T, double scale) {
-    ctx->save_for_backward({logits_TE, logsumexp_T});
+    ctx->save_for_backward({logsumexp_T});
     ctx->saved_data["scale"] = scale;
-    return logits_TE;
+    return weights_TK;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
     const double scale = ctx->saved_data["scale"].toDouble();
-    // d lse^2 / d logit = 2 lse softmax.
-    const auto grad_TE = at::softmax(saved[0], -1).mul(saved[1].unsqueeze(-1)).mul(2.0 * scale);
-    return {grads[0].defined() ? grads[0] + grad_TE : grad_TE, at::Tensor(), at::Tensor()};
+    return {grads[0], ctx->get_saved_variables()[0].mul(2.0 * scale), at::Tensor()};
   }
 };
 
@@ -129,64 +126,66 @@ double AuxiliaryLosses::gradient_scale() const {
          (num_groups * num_layers);
 }
 
+// d loss / d logsumexp[t] = coef * this * 2 logsumexp[t].
+double AuxiliaryLosses::router_z_scale() const {
+  return 1.0 / (static_cast<double>(num_layers_) * static_cast<double>(shape_.num_tokens()));
+}
+
 void AuxiliaryLosses::begin_step(const StepShape& shape) {
   shape_ = shape;
   injections_.clear();
   waiting_.clear();
-  router_z_sum_ = 0.0;
 }
 
-at::Tensor AuxiliaryLosses::inject_load_balance(const at::Tensor& weights_TK,
-                                                const at::Tensor& probs_TE,
-                                                const at::Tensor& expert_idx_TK,
-                                                int64_t layer_idx) {
-  const bool wait = counts_wait_for_all();
-  const int64_t num_tokens = expert_idx_TK.size(0);
-  const int64_t group_tokens = wait ? std::max<int64_t>(num_tokens, 1) : tokens_per_group();
-  auto counts_GE = count_choices(expert_idx_TK, num_experts_, group_tokens);
-  const auto prob_sums_GE = kernels::sum_probs(probs_TE, group_tokens);
-
-  std::shared_ptr<BalanceCounts> counts;
-  if (wait) {
-    const size_t idx = options_.formula == BalanceFormula::kHuggingFace ? 0 : layer_idx;
-    while (waiting_.size() <= idx) {
-      waiting_.push_back(std::make_shared<BalanceCounts>());
-      waiting_.back()->counts_GE = at::zeros({1, num_experts_}, counts_GE.options());
-      waiting_.back()->complete = false;
-    }
-    counts = waiting_[idx];
-    TORCH_CHECK(!counts->complete,
-                "load balance: scope global and formula hf need every forward"
-                " of a step before its first backward");
-    counts->counts_GE.add_(counts_GE.sum(0, /*keepdim=*/true));
-  } else {
-    counts = std::make_shared<BalanceCounts>();
+// What the backward of a layer will read: these counts, or those of all ranks and micro-batches.
+std::shared_ptr<BalanceCounts> AuxiliaryLosses::add_counts(const at::Tensor& counts_GE,
+                                                           int64_t layer_idx) {
+  if (!counts_wait_for_all()) {
+    auto counts = std::make_shared<BalanceCounts>();
     counts->counts_GE = counts_GE;
     if (coef_ != 0.0 && fault_ != nullptr && previous_counts_GE_.defined() &&
         fault_->fire(FaultInjection::Kind::stale_count)) {
       counts->counts_GE = previous_counts_GE_;
     }
     previous_counts_GE_ = counts_GE;
+    return counts;
   }
+  const size_t idx = options_.formula == BalanceFormula::kHuggingFace ? 0 : layer_idx;
+  while (waiting_.size() <= idx) {
+    waiting_.push_back(std::make_shared<BalanceCounts>());
+    waiting_.back()->counts_GE = at::zeros({1, num_experts_}, counts_GE.options());
+    waiting_.back()->complete = false;
+  }
+  TORCH_CHECK(!waiting_[idx]->complete,
+              "load balance: scope global and formula hf need every forward"
+              " of a step before its first backward");
+  waiting_[idx]->counts_GE.add_(counts_GE.sum(0, /*keepdim=*/true));
+  return waiting_[idx];
+}
+
+at::Tensor AuxiliaryLosses::inject(const kernels::RoutedTokens& routed, int64_t layer_idx) {
+  const int64_t num_tokens = routed.expert_idx_TK.size(0);
+  const int64_t group_tokens =
+      counts_wait_for_all() ? std::max<int64_t>(num_tokens, 1) : tokens_per_group();
+  const auto counts =
+      add_counts(count_choices(routed.expert_idx_TK, num_experts_, group_tokens), layer_idx);
   counts->scale = coef_ * gradient_scale();
   if (coef_ != 0.0 && fault_ != nullptr && fault_->fire(FaultInjection::Kind::double_aux)) {
     counts->scale *= 2.0;
   }
-  injections_.push_back({counts, prob_sums_GE});
-  return coef_ == 0.0 ? weights_TK
-                      : InjectLoadBalance::apply(weights_TK, probs_TE,
-                                                 c10::make_intrusive<CountsHolder>(counts));
-}
+  injections_.push_back(
+      {counts, kernels::auxiliary_sums(routed.probs_TE, routed.logsumexp_T, group_tokens)});
 
-at::Tensor AuxiliaryLosses::inject_router_z(const at::Tensor& logits_TE) {
-  const auto logsumexp_T = at::logsumexp(logits_TE.detach(), -1);
-  const double per_token =
-      1.0 / (static_cast<double>(num_layers_) * static_cast<double>(shape_.num_tokens()));
-  router_z_sum_ += per_token * logsumexp_T.to(at::kDouble).square().sum().item<double>();
-  if (router_z_loss_coef_ == 0.0) {
-    return logits_TE;
+  auto weights_TK = routed.weights_TK;
+  if (coef_ != 0.0) {
+    weights_TK = InjectLoadBalance::apply(weights_TK, routed.probs_TE,
+                                          c10::make_intrusive<CountsHolder>(counts));
   }
-  return InjectRouterZ::apply(logits_TE, logsumexp_T, router_z_loss_coef_ * per_token);
+  if (router_z_loss_coef_ != 0.0) {
+    weights_TK = InjectRouterZ::apply(weights_TK, routed.logsumexp_T,
+                                      router_z_loss_coef_ * router_z_scale());
+  }
+  return weights_TK;
 }
 
 void AuxiliaryLosses::finish_forward() {
@@ -217,10 +216,10 @@ AuxiliaryValues AuxiliaryLosses::local_values() const {
   AuxiliaryValues values;
   for (const auto& injection : injections_) {
     // For waiting counts the groups of micro-batches share one row of counts.
-    const auto products = injection.counts->counts_GE.to(at::kDouble) * injection.prob_sums_GE;
+    const auto products = injection.counts->counts_GE.to(at::kDouble) * injection.sums.prob_sums_GE;
     values.load_balance += gradient_scale() * products.sum().item<double>();
+    values.router_z += router_z_scale() * injection.sums.logsumexp_squares_G.sum().item<double>();
   }
-  values.router_z = router_z_sum_;
   return values;
 }
 

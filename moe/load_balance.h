@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/ops.h"
 #include "moe/moe_options.h"
 #include "parallel/communicator.h"
 #include "parallel/fault_injection.h"
@@ -56,12 +57,10 @@ class AuxiliaryLosses {
   /// Forgets the previous step.
   void begin_step(const StepShape& shape);
 
-  /// Identity on weights_TK; its backward adds the gradient of coef * load-balance loss to
-  /// probs_TE. layer_idx counts the layers with a router.
-  at::Tensor inject_load_balance(const at::Tensor& weights_TK, const at::Tensor& probs_TE,
-                                 const at::Tensor& expert_idx_TK, int64_t layer_idx);
-  /// Identity on logits_TE; its backward adds the gradient of coef * z-loss.
-  at::Tensor inject_router_z(const at::Tensor& logits_TE);
+  /// Returns routed.weights_TK; the backward of the result adds the gradients of coef * loss, to
+  /// probs_TE for the load balance and to logsumexp_T for the router z-loss. layer_idx counts the
+  /// layers with a router.
+  at::Tensor inject(const kernels::RoutedTokens& routed, int64_t layer_idx);
 
   /// Between the last forward and the first backward. For `scope: global` and `formula: hf` the
   /// counts are summed over the data ranks here (all of them must call); otherwise does nothing.
@@ -74,6 +73,8 @@ class AuxiliaryLosses {
   bool counts_wait_for_all() const;
   int64_t tokens_per_group() const;
   double gradient_scale() const;
+  double router_z_scale() const;
+  std::shared_ptr<BalanceCounts> add_counts(const at::Tensor& counts_GE, int64_t layer_idx);
 
   LoadBalanceOptions options_;
   double coef_;
@@ -85,15 +86,14 @@ class AuxiliaryLosses {
   parallel::FaultInjection* fault_;
 
   StepShape shape_;
-  /// One for each injection whose values are still to be summed, with the sums of probabilities.
+  /// One for each injection whose values are still to be summed.
   struct Injection {
     std::shared_ptr<BalanceCounts> counts;
-    at::Tensor prob_sums_GE;
+    kernels::AuxiliarySums sums;
   };
   std::vector<Injection> injections_;
   std::vector<std::shared_ptr<BalanceCounts>> waiting_;  // [L] or one for all layers (hf)
   at::Tensor previous_counts_GE_;                        // only read by the fault stale_count
-  double router_z_sum_ = 0.0;
 };
 
 }  // namespace moesaic::moe

@@ -56,32 +56,29 @@ std::vector<DeclaredParameter> Router::declare(const std::string& prefix,
                           hub_name, &weight_ED)};
 }
 
+// Other experts and weights in place of the router's.
 kernels::RoutedTokens Router::forced(const LayerContext& context,
-                                     const at::Tensor& probs_TE) const {
+                                     kernels::RoutedTokens routed) const {
+  const int64_t num_tokens = routed.probs_TE.size(0);
   const int64_t top_k = options_.route.top_k;
-  const auto idx_TK =
+  routed.expert_idx_TK =
       uniform_experts(*options_.force_balance_seed, options_.layer_idx, context.first_token,
-                      probs_TE.size(0), options_.num_experts, top_k)
-          .to(probs_TE.device());
-  const auto weights_TK =
-      at::full({probs_TE.size(0), top_k}, 1.0 / static_cast<double>(top_k), probs_TE.options());
-  return {idx_TK, weights_TK, probs_TE};
+                      num_tokens, options_.num_experts, top_k)
+          .to(routed.probs_TE.device());
+  routed.weights_TK =
+      at::full({num_tokens, top_k}, 1.0 / static_cast<double>(top_k), routed.probs_TE.options());
+  return routed;
 }
 
 Routing Router::operator()(const at::Tensor& x_TD, const LayerContext& context) const {
   const auto dtype = x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  auto logits_TE = at::linear(x_TD.to(dtype), weight_ED.to(dtype));
-  const bool with_auxiliary = context.training && context.auxiliary != nullptr;
-  if (with_auxiliary) {
-    logits_TE = context.auxiliary->inject_router_z(logits_TE);
-  }
+  const auto logits_TE = at::linear(x_TD.to(dtype), weight_ED.to(dtype));
   auto routed = kernels::route_tokens(logits_TE, options_.route);
   if (options_.force_balance_seed) {
-    routed = forced(context, routed.probs_TE);
+    routed = forced(context, std::move(routed));
   }
-  if (with_auxiliary) {
-    routed.weights_TK = context.auxiliary->inject_load_balance(
-        routed.weights_TK, routed.probs_TE, routed.expert_idx_TK, options_.layer_idx);
+  if (context.training && context.auxiliary != nullptr) {
+    routed.weights_TK = context.auxiliary->inject(routed, options_.layer_idx);
   }
 
   kernels::CapacityOptions capacity;

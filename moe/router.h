@@ -45,7 +45,7 @@ class Router {
   at::Tensor weight_ED;
 
  private:
-  kernels::RoutedTokens forced(const LayerContext& context, const at::Tensor& probs_TE) const;
+  kernels::RoutedTokens forced(const LayerContext& context, kernels::RoutedTokens routed) const;
 
   RouterOptions options_;
 };

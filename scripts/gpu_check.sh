@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All that waits for a GPU, on a machine that has one: builds for it, runs the kernel tests natively
-# and under compute-sanitizer, parity of each golden case and the benchmarks on the GPU, and writes
-# one report. Needs no network.
+# and under compute-sanitizer, parity of each golden case, training and the benchmarks on the GPU,
+# and writes one report. Needs no network.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -122,13 +122,27 @@ sanitize() {
     $native_test --gtest_brief=1
 }
 
-parity() { $build/moesaic parity "tests/golden/$1" --trainer.device=cuda --kernel-log; }
+parity() { $build/moesaic parity "$@" --trainer.device=cuda --kernel-log; }
+
+# The glue between tensors and kernels, and the streams of the experts.
+sanitize_parity() {
+  command -v compute-sanitizer >/dev/null || says_why "no compute-sanitizer" || return
+  compute-sanitizer --tool memcheck --error-exitcode 99 --print-limit 20 \
+    $build/moesaic parity tests/golden/olmoe_capacity_position --trainer.device=cuda
+}
 
 # The verb prints bytes and operations a second beside the yardsticks of the same run.
-bench() {
-  $build/moesaic bench --help >/dev/null 2>&1 ||
-    says_why "this moesaic has no verb bench" || return
-  $build/moesaic bench "$@" --trainer.device=cuda
+bench() { $build/moesaic bench "$@" --trainer.device=cuda; }
+
+# Of the architectures of the table, the one whose code this GPU would take.
+kernel_report() {
+  local capability=0 architecture chosen=sm_80
+  [ $gpu = no ] ||
+    capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+  for architecture in 80 90 100 120; do
+    [ "$capability" -lt $architecture ] || chosen=sm_$architecture
+  done
+  python3 scripts/kernel_report.py --check --arch $chosen
 }
 
 : >"$report"
@@ -161,13 +175,18 @@ for tool in memcheck racecheck synccheck; do
   on_gpu "compute-sanitizer $tool" 40 sanitize $tool
 done
 for folder in tests/golden/olmoe*; do
-  on_gpu "parity ${folder##*/}" 60 parity "${folder##*/}"
+  on_gpu "parity ${folder##*/}" 60 parity "$folder"
 done
+on_gpu "parity under memcheck" 40 sanitize_parity
+on_gpu "training" 40 bash tests/end_to_end/gpu_training.sh $build/moesaic
 for dtype in float32 bfloat16; do
   on_gpu "bench operators $dtype" 60 bench operators --dtype $dtype
   on_gpu "bench layer $dtype" 60 bench layer --dtype $dtype
 done
-step "kernel report" 400 python3 scripts/kernel_report.py
+on_gpu "bench layer bfloat16 cublas" 60 \
+  bench layer --dtype bfloat16 --kernels.grouped_gemm=cublas
+on_gpu "bench step" 60 bench step configs/bench.yaml
+step "kernel report" 40 kernel_report
 
 write "" "$num_passed passed, $num_failed failed, $num_not_run could not run."
 echo "gpu_check: $num_passed passed, $num_failed failed, $num_not_run could not run: $report"

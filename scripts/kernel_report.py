@@ -229,6 +229,9 @@ def faults(arch: str, compiled: list[Compiled]) -> list[str]:
     for one in compiled:
         if one.spills or one.stack or any(kind in ("LDL", "STL") for kind, _ in one.accesses):
             found.append(f"{arch} {one.name}: {one.stack} bytes of stack, {one.spills} of spills")
+    known = {row.kernel for row in ROWS}
+    for name in sorted({re.match(r"\w+", one.name)[0] for one in compiled} - known):
+        found.append(f"{arch} {name}: no row in scripts/kernel_rows.py")
     for row in ROWS:
         for name in row.instantiations if row.moves_rows else ():
             one = of_row(row, name, compiled)
@@ -255,8 +258,8 @@ def write_tables(tables: dict[str, str]) -> None:
     README.write_text(text)
 
 
-def stale_lines(tables: dict[str, str], release: str) -> list[str]:
-    """The lines that README.md lacks, of tables that it can be expected to have."""
+def stale_lines(tables: dict[str, str], archs: list[str], release: str) -> list[str]:
+    """Where README.md differs from tables of these architectures that it can be expected to have."""
     text = README.read_text()
     found = []
     for name, table in tables.items():
@@ -264,8 +267,13 @@ def stale_lines(tables: dict[str, str], release: str) -> list[str]:
         if name == "kernel report" and "| kernel |" in there and f"nvcc {release}," not in there:
             print(f"kernel_report: the table is of another nvcc than {release}: not compared")
             continue
-        found += [f"README.md lacks, run kernel_report.py --write: {line}"
-                  for line in table.splitlines() if line not in there.splitlines()]
+        others = re.compile(rf"\| \w+ \| (?!({'|'.join(arch[3:] for arch in archs)}) )\d+ \|")
+        lines = [line for line in there.splitlines()
+                 if not line.startswith("<!--") and not others.match(line)]
+        found += [f"README.md, run kernel_report.py --write: {sign} {line}"
+                  for sign, these, those in (("lacks", table.splitlines(), lines),
+                                             ("has", lines, table.splitlines()))
+                  for line in these if line not in those]
     return found
 
 
@@ -303,7 +311,7 @@ def main() -> int:
     if arguments.write:
         write_tables(tables)
     elif arguments.check:
-        found += stale_lines(tables, release)
+        found += stale_lines(tables, list(by_arch), release)
     else:
         print("\n\n".join(tables.values()))
     for fault in found:

@@ -21,6 +21,8 @@ TARGET = "cuda_kernels_test"
 # Processor time against that of the plain program, and what starting LibTorch takes.
 SLOWER, START_SECONDS = {"plain": 1, "asan": 10, "tsan": 60}, 10
 QUICK_SECONDS = 0.5
+# Ends of a run that say nothing about a mutant: it was killed from outside, or did not start.
+NO_VERDICT = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 126, 127)
 
 # Which mutant is awake, and which ones a test comes by. No sanitizer looks into it.
 RUNTIME = r"""
@@ -112,7 +114,8 @@ class Program:
         self.kernels = kernels
         self.executables: dict[str, Path] = {}
         self.lock = Lock()
-        self.tests = self._notes(tests)
+        self.tests_named = tests
+        self.tests = self._notes()
 
     def _build(self, kernels: list[str], flavours: list[str]) -> None:
         targets = [f"{TARGET}_tests", "moesaic_kernels_everywhere"]
@@ -176,12 +179,15 @@ class Program:
         return compiled
 
     def executable(self, flavour: str) -> Path:
-        """Compiled and linked when it is first asked for."""
+        """Compiled and linked when it is first asked for, and then run with no mutant awake: what
+        fails by itself would seem to notice every mutant."""
         with self.lock:
             if flavour not in self.executables:
                 self.executables[flavour] = self._link(flavour, [
                     (self.commands[flavour, name]["output"], self._compile(flavour, name))
                     for name in self.kernels])
+                self._call([str(self.executables[flavour]), "--gtest_brief=1",
+                            f"--gtest_filter={self.tests_named}"], env=self._environment())
             return self.executables[flavour]
 
     def _link(self, flavour: str, replaced: list[tuple[str, Path]]) -> Path:
@@ -208,15 +214,15 @@ class Program:
                 if name != "MOESAIC_CUDA_EMULATION_ORDER"}
         return kept | {"OMP_NUM_THREADS": "1"} | more
 
-    def _notes(self, tests_named: str) -> list[tuple[str, float, set[int]]]:
+    def _notes(self) -> list[tuple[str, float, set[int]]]:
         """Each test of the original, its processor time, and the mutants it comes by."""
         executable = self.executable("plain")
-        digest = hashlib.sha256(executable.read_bytes() + tests_named.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(executable.read_bytes() + self.tests_named.encode()).hexdigest()[:16]
         notes = self.work / f"reached.{digest}.txt"
         if not notes.exists():
             partial = notes.with_suffix(".partial")
             partial.unlink(missing_ok=True)
-            self._call([str(executable), "--gtest_brief=1", f"--gtest_filter={tests_named}"],
+            self._call([str(executable), "--gtest_brief=1", f"--gtest_filter={self.tests_named}"],
                        env=self._environment(MOESAIC_MUTANTS_REACHED=str(partial)))
             partial.rename(notes)
         tests = []
@@ -253,6 +259,9 @@ class Program:
              "--gtest_filter=" + ":".join(name for name, _ in tests)],
             env=self._environment(MOESAIC_MUTANT=str(self.ids[mutant])), preexec_fn=set_limits,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode in NO_VERDICT:
+            raise SystemExit(f"mutate_kernels: {flavour}: no verdict on mutant {self.ids[mutant]} "
+                             f"of {mutant.file.name}: the tests ended with {done.returncode}")
         if done.returncode == 0:
             return Outcome(False, "")
         return Outcome(True, reason(done.returncode, done.stdout.decode(errors="replace")))

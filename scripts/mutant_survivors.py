@@ -1,7 +1,8 @@
-"""kernels/cuda/mutants.md: the mutants that no test can notice, each with the proof.
+"""In kernels/cuda/README.md: the mutants that no test can notice, each with the proof.
 
-An entry is one item of a list under the name of its file, on as many lines as it needs:
-  ## block_scan.h
+The last section of that file. An entry is one item of a list under the name of its file, on as many
+lines as it needs:
+  ### block_scan.h
   - `the line of source` (2): `before` -> `after`, `before` -> `another`: why nothing changes.
 (2) is there for the second of equal lines with equal changes.
 """
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from mutant_sites import Mutant
 
+SECTION = "\n## Mutants that no test can notice\n"
 CHANGE = r"`([^`]+)` -> `([^`]+)`"
 ENTRY = re.compile(rf"- `([^`]+)`(?: \((\d+)\))?: ({CHANGE}(?:, {CHANGE})*): (.+)")
 
@@ -29,14 +31,15 @@ class Listed(NamedTuple):
 
 
 def read_list(file: Path) -> list[Listed]:
-    """Raises ValueError for an item that is no entry."""
+    """Raises ValueError for an item that is no entry, or where there is no such section."""
     entries: list[Listed] = []
     name = ""
-    if not file.exists():
-        return entries
-    items = re.sub(r"\n  +", " ", file.read_text()).splitlines()
+    parts = file.read_text().split(SECTION)
+    if len(parts) != 2:
+        raise ValueError(f"{file}: {len(parts) - 1} sections called{SECTION.rstrip()}")
+    items = re.sub(r"\n  +", " ", parts[1]).splitlines()
     for item in items:
-        if heading := re.match(r"## (\S+)$", item):
+        if heading := re.match(r"### (\S+)$", item):
             name = heading[1]
         elif item.startswith("- ") and name:
             if not (match := ENTRY.fullmatch(item)):
@@ -52,8 +55,8 @@ def unproven(survivors: list[Mutant], listed: list[Listed]) -> list[Mutant]:
 
 def wrong_entries(listed: list[Listed], mutants: list[Mutant]) -> list[str]:
     """Entries of changes that can no longer be made, and those that stand there twice."""
-    wrong = [f"mutants.md: no such mutant: {entry.file}: {entry.text}: {entry.before} -> "
+    wrong = [f"README.md: no such mutant: {entry.file}: {entry.text}: {entry.before} -> "
              f"{entry.after} ({entry.occurrence})"
              for entry in listed if not any(entry.is_of(mutant) for mutant in mutants)]
-    return wrong + [f"mutants.md: twice: {entry.file}: {entry.text}: {entry.after}"
+    return wrong + [f"README.md: twice: {entry.file}: {entry.text}: {entry.after}"
                     for entry in sorted(set(listed)) if listed.count(entry) > 1]

@@ -290,7 +290,7 @@ void CommandLine::add_bench_verb(CLI::App& bench, const std::string& name, const
   verb->add_flag("--json", bench_.json, "Print the report as JSON.");
   verb->footer(
       "Fails with code 70, before it measures, where a result is not that of the reference.\n"
-      "Takes overrides of trainer.device and trainer.threads.\n\nExample:\n"
+      "Takes overrides of trainer.device, trainer.threads and kernels.\n\nExample:\n"
       "  moesaic bench " +
       name + " --tokens 8192 --trainer.threads=1");
 }

@@ -30,11 +30,10 @@ std::string why_not_cuda(int world_size) {
   return reason;
 }
 
-void choose_grouped_gemm(const Config& config, const at::Device& device) {
+void choose_grouped_gemm(const Config& config, const at::Device& device, at::ScalarType dtype) {
   const auto kind = config.kernels.grouped_gemm;
-  const auto reason =
-      kernels::why_not(kind, {.gpu_generation = device.is_cpu() ? 0 : kernels::gpu_generation(),
-                              .dtype = parameter_dtype(config)});
+  const auto reason = kernels::why_not(
+      kind, {.gpu_generation = device.is_cpu() ? 0 : kernels::gpu_generation(), .dtype = dtype});
   if (!reason.empty()) {
     const bool is_cublas = kind == kernels::GroupedGemmKind::kCublas;
     refuse(config, "kernels.grouped_gemm",
@@ -45,7 +44,8 @@ void choose_grouped_gemm(const Config& config, const at::Device& device) {
 
 }  // namespace
 
-DeviceChoice choose_device(const Config& config, int world_size) {
+DeviceChoice choose_device(const Config& config, int world_size,
+                           std::optional<at::ScalarType> dtype) {
   DeviceChoice choice;
   const auto wanted = config.trainer.device;
   if (wanted != DeviceKind::kCpu) {
@@ -61,7 +61,7 @@ DeviceChoice choose_device(const Config& config, int world_size) {
       refuse(config, "trainer.device", "cuda is not possible: " + reason);
     }
   }
-  choose_grouped_gemm(config, choice.device);
+  choose_grouped_gemm(config, choice.device, dtype.value_or(parameter_dtype(config)));
   return choice;
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
+#include <optional>
 #include <string>
 
 #include "trainer/config/config.h"
@@ -17,7 +19,9 @@ struct DeviceChoice {
 /// The device of trainer.device in a job of `world_size` ranks; where it is a GPU, its libraries
 /// are made deterministic. Sets kernels.grouped_gemm. Throws ExitError(kConfiguration) where one of
 /// the two keys cannot be had here, with the reason. The same on every rank of one machine.
-DeviceChoice choose_device(const Config& config, int world_size);
+///   dtype  of the products; absent: trainer.precision.parameter
+DeviceChoice choose_device(const Config& config, int world_size,
+                           std::optional<at::ScalarType> dtype = std::nullopt);
 
 /// "device: cpu (...)", for the log.
 std::string device_line(const DeviceChoice& choice);

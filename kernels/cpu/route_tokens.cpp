@@ -60,30 +60,38 @@ void weigh_choices(const Value* scores, const Value* probs, const int64_t* exper
   }
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> route_tokens_cpu(const at::Tensor& logits_TE,
-                                                                int64_t top_k,
-                                                                bool softmax_before_top_k,
-                                                                bool norm_topk_prob) {
+// The probability of the best expert is exp(s - s) / sum: one over the sum, and at least 1 / E.
+template <class Value>
+Value logsumexp(Value best_score, Value best_prob) {
+  return std::isinf(best_score) ? best_score : best_score - std::log(best_prob);
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> route_tokens_cpu(
+    const at::Tensor& logits_TE, int64_t top_k, bool softmax_before_top_k, bool norm_topk_prob) {
   const int64_t num_tokens = logits_TE.size(0);
   const int64_t num_experts = logits_TE.size(1);
   const auto scores_TE = logits_TE.to(at::toOpMathType(logits_TE.scalar_type())).contiguous();
   const auto probs_TE = at::softmax(scores_TE, -1);
   const auto weights_TK = at::empty({num_tokens, top_k}, scores_TE.options());
   const auto expert_idx_TK = at::empty({num_tokens, top_k}, scores_TE.options().dtype(at::kLong));
+  const auto logsumexp_T = at::empty({num_tokens}, scores_TE.options());
   AT_DISPATCH_FLOATING_TYPES(scores_TE.scalar_type(), "route_tokens_cpu", [&] {
     const auto* scores = scores_TE.const_data_ptr<scalar_t>();
     const auto* probs = probs_TE.const_data_ptr<scalar_t>();
     auto* weights = weights_TK.mutable_data_ptr<scalar_t>();
     auto* expert_idx = expert_idx_TK.mutable_data_ptr<int64_t>();
+    auto* logsumexps = logsumexp_T.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, num_tokens, kTokensPerTask, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         choose_experts(scores + t * num_experts, num_experts, top_k, expert_idx + t * top_k);
         weigh_choices(scores + t * num_experts, probs + t * num_experts, expert_idx + t * top_k,
                       top_k, softmax_before_top_k, norm_topk_prob, weights + t * top_k);
+        const int64_t best = t * num_experts + expert_idx[t * top_k];
+        logsumexps[t] = logsumexp(scores[best], probs[best]);
       }
     });
   });
-  return {expert_idx_TK, weights_TK, probs_TE};
+  return {expert_idx_TK, weights_TK, probs_TE, logsumexp_T};
 }
 
 template <class Value>
@@ -95,13 +103,15 @@ Value dot(const Value* a, const Value* b, int64_t size) {
   return sum;
 }
 
-// With p the probabilities, w the weights, g = dL/dp: dL/dlogits = p (g - <p, g>). The weights add
-// dL/dw to g at the chosen experts; renormalised ones (dL/dw - <dL/dw, w>) / sum of chosen p. A
-// softmax over the chosen logits alone adds w (dL/dw - <dL/dw, w>) to the logits instead.
+// With p the probabilities, w the weights, g = dL/dp, l = dL/dlogsumexp: dL/dlogits = p (g - <p, g>
+// + l). The weights add dL/dw to g at the chosen experts; renormalised ones (dL/dw - <dL/dw, w>) /
+// sum of chosen p. A softmax over the chosen logits alone adds w (dL/dw - <dL/dw, w>) to the logits
+// instead.
 template <class Value>
-void token_backward(const Value* grad_weights, const Value* weights, const int64_t* expert_idx,
-                    int64_t top_k, const Value* probs, int64_t num_experts,
-                    bool softmax_before_top_k, bool norm_topk_prob, Value* grad) {
+void token_backward(const Value* grad_weights, Value grad_logsumexp, const Value* weights,
+                    const int64_t* expert_idx, int64_t top_k, const Value* probs,
+                    int64_t num_experts, bool softmax_before_top_k, bool norm_topk_prob,
+                    Value* grad) {
   const bool sums_to_one = norm_topk_prob || !softmax_before_top_k;
   const Value mean = grad_weights && sums_to_one ? dot(grad_weights, weights, top_k) : Value(0);
   if (grad_weights && softmax_before_top_k) {
@@ -113,7 +123,7 @@ void token_backward(const Value* grad_weights, const Value* weights, const int64
       grad[expert_idx[k]] += (grad_weights[k] - mean) / chosen;
     }
   }
-  const Value shift = dot(probs, grad, num_experts);
+  const Value shift = dot(probs, grad, num_experts) - grad_logsumexp;
   for (int64_t e = 0; e < num_experts; ++e) {
     grad[e] = probs[e] * (grad[e] - shift);
   }
@@ -126,6 +136,7 @@ void token_backward(const Value* grad_weights, const Value* weights, const int64
 
 at::Tensor route_tokens_backward_cpu(const std::optional<at::Tensor>& grad_weights_TK,
                                      const std::optional<at::Tensor>& grad_probs_TE,
+                                     const std::optional<at::Tensor>& grad_logsumexp_T,
                                      const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                                      const at::Tensor& probs_TE, bool softmax_before_top_k,
                                      bool norm_topk_prob) {
@@ -137,9 +148,13 @@ at::Tensor route_tokens_backward_cpu(const std::optional<at::Tensor>& grad_weigh
                            : at::zeros_like(probs_TE);
   const auto grad_weights =
       grad_weights_TK.has_value() ? grad_weights_TK->contiguous() : at::Tensor();
+  const auto grad_logsumexp =
+      grad_logsumexp_T.has_value() ? grad_logsumexp_T->contiguous() : at::Tensor();
   AT_DISPATCH_FLOATING_TYPES(probs_TE.scalar_type(), "route_tokens_backward_cpu", [&] {
     const auto* grad_weights_ptr =
         grad_weights.defined() ? grad_weights.const_data_ptr<scalar_t>() : nullptr;
+    const auto* grad_logsumexp_ptr =
+        grad_logsumexp.defined() ? grad_logsumexp.const_data_ptr<scalar_t>() : nullptr;
     const auto* expert_idx = expert_idx_TK.const_data_ptr<int64_t>();
     const auto* weights = weights_TK.const_data_ptr<scalar_t>();
     const auto* probs = probs_TE.const_data_ptr<scalar_t>();
@@ -147,6 +162,7 @@ at::Tensor route_tokens_backward_cpu(const std::optional<at::Tensor>& grad_weigh
     at::parallel_for(0, probs_TE.size(0), kTokensPerTask, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         token_backward(grad_weights_ptr ? grad_weights_ptr + t * top_k : nullptr,
+                       grad_logsumexp_ptr ? grad_logsumexp_ptr[t] : scalar_t(0),
                        weights + t * top_k, expert_idx + t * top_k, top_k, probs + t * num_experts,
                        num_experts, softmax_before_top_k, norm_topk_prob, grad + t * num_experts);
       }

@@ -1,4 +1,4 @@
-// Sums of the routing probabilities on CUDA tensors. No read on the host.
+// The sums of the auxiliary terms on CUDA tensors. No read on the host.
 #include "kernels/cuda/auxiliary_sums.h"
 
 #include <ATen/Functions.h>
@@ -10,27 +10,30 @@
 namespace moesaic::kernels::cuda {
 namespace {
 
-at::Tensor sum_probs_cuda(const at::Tensor& probs_TE, int64_t tokens_per_group) {
+std::tuple<at::Tensor, at::Tensor> auxiliary_sums_cuda(const at::Tensor& probs_TE,
+                                                       const at::Tensor& logsumexp_T,
+                                                       int64_t tokens_per_group) {
   const OnDeviceOf device(probs_TE);
   const auto probs = probs_TE.contiguous();
+  const auto logsumexp = logsumexp_T.contiguous();
   const TokenGroups groups{.num_groups = probs.size(0) / tokens_per_group,
                            .tokens_per_group = tokens_per_group,
                            .num_experts = probs.size(1)};
   const auto sums = probs.options().dtype(at::kDouble);
   const auto partials = at::empty({groups.num_partials()}, sums);
   const auto prob_sums_GE = at::empty({groups.num_groups, groups.num_experts}, sums);
-  AT_DISPATCH_FLOATING_TYPES(probs.scalar_type(), "sum_probs_cuda", [&] {
-    auxiliary_sums(pointer_to<scalar_t>(probs),
-                   /*logsumexp_T=*/static_cast<const scalar_t*>(nullptr), groups,
+  const auto logsumexp_squares_G = at::empty({groups.num_groups}, sums);
+  AT_DISPATCH_FLOATING_TYPES(probs.scalar_type(), "auxiliary_sums_cuda", [&] {
+    auxiliary_sums(pointer_to<scalar_t>(probs), pointer_to<scalar_t>(logsumexp), groups,
                    mutable_pointer_to<double>(partials), mutable_pointer_to<double>(prob_sums_GE),
-                   /*logsumexp_squares_G=*/nullptr, device.stream());
+                   mutable_pointer_to<double>(logsumexp_squares_G), device.stream());
   });
-  return prob_sums_GE;
+  return {prob_sums_GE, logsumexp_squares_G};
 }
 
 }  // namespace
 }  // namespace moesaic::kernels::cuda
 
 TORCH_LIBRARY_IMPL(moesaic, MOESAIC_CUDA_KEY, m) {
-  m.impl("sum_probs", &moesaic::kernels::cuda::sum_probs_cuda);
+  m.impl("auxiliary_sums", &moesaic::kernels::cuda::auxiliary_sums_cuda);
 }

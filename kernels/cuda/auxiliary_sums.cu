@@ -86,6 +86,10 @@ __global__ void __launch_bounds__(kThreads)
 }
 MOESAIC_KERNEL(sum_partials_kernel)
 
+int64_t TokenGroups::num_partials() const {
+  return num_groups * partials_per_group() * (num_experts + 1);
+}
+
 template <class Value>
 void auxiliary_sums(const Value* probs_TE, const Value* logsumexp_T, const TokenGroups& groups,
                     double* partials, double* prob_sums_GE, double* logsumexp_squares_G,

@@ -24,7 +24,7 @@ struct TokenGroups {
     return (tokens_per_group + kTokensPerPartial - 1) / kTokensPerPartial;
   }
   /// Elements of the workspace of auxiliary_sums.
-  int64_t num_partials() const { return num_groups * partials_per_group() * (num_experts + 1); }
+  int64_t num_partials() const;
 };
 
 /// The sums over the tokens of each group from which the load-balance loss and the router z-loss

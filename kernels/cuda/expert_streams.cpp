@@ -1,7 +1,9 @@
 #include "kernels/cuda/expert_streams.h"
 
 #include <ATen/cuda/CUDAEvent.h>
+#include <c10/util/Exception.h>
 
+#include <exception>
 #include <map>
 #include <mutex>
 
@@ -33,11 +35,16 @@ ExpertStreams::ExpertStreams(c10::DeviceIndex device)
   }
 }
 
-void ExpertStreams::join() {
-  for (const auto& stream : streams_) {
-    at::cuda::CUDAEvent done;
-    done.record(stream);
-    done.block(current_);
+ExpertStreams::~ExpertStreams() {
+  try {
+    for (const auto& stream : streams_) {
+      at::cuda::CUDAEvent done;
+      done.record(stream);
+      done.block(current_);
+    }
+  } catch (const std::exception& error) {
+    // Nothing orders the streams any more: the next call of CUDA reports the same error.
+    TORCH_WARN("grouped_gemm: the streams of the experts cannot be joined: ", error.what());
   }
 }
 

@@ -10,9 +10,9 @@
 
 namespace moesaic::kernels::cuda {
 
-/// The streams wait for what the current stream has been given before the construction; after
-/// join() the current stream waits for them. Memory that LibTorch allocated on the current stream
-/// may be used on them in between: whatever reuses it comes after that wait.
+/// The streams wait for what the current stream has been given before the construction; from the
+/// end of the object on the current stream waits for them. Memory that LibTorch allocated on the
+/// current stream may be used on them in between: whatever reuses it comes after that wait.
 class ExpertStreams {
  public:
   /// Few: each has a cuBLAS workspace of its own. They are the same ones in every call, so an
@@ -20,13 +20,12 @@ class ExpertStreams {
   static constexpr int kNumStreams = 4;
 
   explicit ExpertStreams(c10::DeviceIndex device);
+  /// Also where a product threw: what it was to read and write may not be reused before.
+  ~ExpertStreams();
   ExpertStreams(const ExpertStreams&) = delete;
   ExpertStreams& operator=(const ExpertStreams&) = delete;
 
   c10::cuda::CUDAStream of(int64_t expert) const { return streams_[expert % kNumStreams]; }
-
-  /// To be called once, after the last product.
-  void join();
 
  private:
   c10::cuda::CUDAStream current_;

@@ -26,7 +26,7 @@ template <class Product>
 void for_each_expert(const at::Tensor& num_rows_e, c10::DeviceIndex device,
                      const Product& product) {
   const auto counts = num_rows_e.contiguous();
-  ExpertStreams streams(device);
+  const ExpertStreams streams(device);  // its end waits for the products
   int64_t first_row = 0;
   for (int64_t e = 0; e < counts.size(0); ++e) {
     const int64_t num_rows = counts.const_data_ptr<int64_t>()[e];
@@ -36,17 +36,17 @@ void for_each_expert(const at::Tensor& num_rows_e, c10::DeviceIndex device,
     }
     first_row += num_rows;
   }
-  streams.join();
 }
 
-// Both matrices in rows of whole 16 bytes, as at::_grouped_mm wants them.
-bool is_aligned_for_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI) {
+// What at::_grouped_mm asks for: both matrices in rows of whole 16 bytes, and a thread a group.
+bool suits_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI) {
   constexpr int64_t kAlignment = 16;
+  constexpr int64_t kMaxGroups = 1023;
   const int64_t element_bytes = static_cast<int64_t>(rows_RI.element_size());
   const auto is_aligned = [&](const at::Tensor& tensor) {
     return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0;
   };
-  return rows_RI.size(1) * element_bytes % kAlignment == 0 &&
+  return weight_eOI.size(0) <= kMaxGroups && rows_RI.size(1) * element_bytes % kAlignment == 0 &&
          weight_eOI.size(1) * element_bytes % kAlignment == 0 && is_aligned(rows_RI) &&
          is_aligned(weight_eOI);
 }
@@ -72,7 +72,7 @@ at::Tensor grouped_gemm_cuda(const at::Tensor& rows_RI, const at::Tensor& weight
   const GroupedGemmPlace place{.gpu_generation = gpu_generation(), .dtype = rows.scalar_type()};
   const auto reason = why_not(kind, place);
   TORCH_CHECK(reason.empty(), "kernels.grouped_gemm: grouped_mm ", reason);
-  if (takes_grouped_mm(kind, place) && is_aligned_for_grouped_mm(rows, weight_eOI)) {
+  if (takes_grouped_mm(kind, place) && suits_grouped_mm(rows, weight_eOI)) {
     return run_grouped_mm(rows, weight_eOI, num_rows_e);
   }
   const auto out_RO = at::empty({rows.size(0), weight_eOI.size(1)}, rows.options());

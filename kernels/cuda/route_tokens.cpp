@@ -14,10 +14,8 @@
 namespace moesaic::kernels::cuda {
 namespace {
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> route_tokens_cuda(const at::Tensor& logits_TE,
-                                                                 int64_t top_k,
-                                                                 bool softmax_before_top_k,
-                                                                 bool norm_topk_prob) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> route_tokens_cuda(
+    const at::Tensor& logits_TE, int64_t top_k, bool softmax_before_top_k, bool norm_topk_prob) {
   const OnDeviceOf device(logits_TE);
   const auto logits = logits_TE.contiguous();
   const RouteShape shape{.num_tokens = logits.size(0),
@@ -28,20 +26,23 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> route_tokens_cuda(const at::Tenso
   const auto values = logits.options().dtype(at::toOpMathType(logits.scalar_type()));
   const auto probs_TE = at::empty(logits.sizes(), values);
   const auto weights_TK = at::empty({shape.num_tokens, top_k}, values);
+  const auto logsumexp_T = at::empty({shape.num_tokens}, values);
   const auto expert_idx_TK = at::empty({shape.num_tokens, top_k}, values.dtype(at::kLong));
   const auto nan_found = at::empty({1}, values.dtype(at::kInt));  // nobody reads it
   MOESAIC_DISPATCH_ELEMENTS(logits.scalar_type(), "route_tokens_cuda", [&] {
     using T = DeviceElement<scalar_t>;
     route_tokens(pointer_to<T>(logits), shape, mutable_pointer_to<int64_t>(expert_idx_TK),
                  mutable_pointer_to<Accumulate<T>>(weights_TK),
-                 mutable_pointer_to<Accumulate<T>>(probs_TE), /*logsumexp_T=*/nullptr,
+                 mutable_pointer_to<Accumulate<T>>(probs_TE),
+                 mutable_pointer_to<Accumulate<T>>(logsumexp_T),
                  mutable_pointer_to<int32_t>(nan_found), device.stream());
   });
-  return {expert_idx_TK, weights_TK, probs_TE};
+  return {expert_idx_TK, weights_TK, probs_TE, logsumexp_T};
 }
 
 at::Tensor route_tokens_backward_cuda(const std::optional<at::Tensor>& grad_weights_TK,
                                       const std::optional<at::Tensor>& grad_probs_TE,
+                                      const std::optional<at::Tensor>& grad_logsumexp_T,
                                       const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK,
                                       const at::Tensor& probs_TE, bool softmax_before_top_k,
                                       bool norm_topk_prob) {
@@ -51,6 +52,7 @@ at::Tensor route_tokens_backward_cuda(const std::optional<at::Tensor>& grad_weig
   };
   const auto grad_weights = contiguous(grad_weights_TK);
   const auto grad_probs = contiguous(grad_probs_TE);
+  const auto grad_logsumexp = contiguous(grad_logsumexp_T);
   const auto expert_idx = expert_idx_TK.contiguous();
   const auto weights = weights_TK.contiguous();
   const auto probs = probs_TE.contiguous();
@@ -62,9 +64,8 @@ at::Tensor route_tokens_backward_cuda(const std::optional<at::Tensor>& grad_weig
   const auto grad_logits_TE = at::empty(probs.sizes(), probs.options());
   AT_DISPATCH_FLOATING_TYPES(probs.scalar_type(), "route_tokens_backward_cuda", [&] {
     route_tokens_backward(pointer_to<scalar_t>(grad_weights), pointer_to<scalar_t>(grad_probs),
-                          /*grad_logsumexp_T=*/static_cast<const scalar_t*>(nullptr),
-                          pointer_to<int64_t>(expert_idx), pointer_to<scalar_t>(weights),
-                          pointer_to<scalar_t>(probs), shape,
+                          pointer_to<scalar_t>(grad_logsumexp), pointer_to<int64_t>(expert_idx),
+                          pointer_to<scalar_t>(weights), pointer_to<scalar_t>(probs), shape,
                           mutable_pointer_to<scalar_t>(grad_logits_TE), device.stream());
   });
   return grad_logits_TE;

@@ -1,5 +1,6 @@
 #include "kernels/reference/route_tokens.h"
 
+#include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
 
@@ -19,7 +20,7 @@ RoutedTokens route_tokens(const at::Tensor& logits_TE, const RouteOptions& optio
   if (options.softmax_before_top_k && options.norm_topk_prob) {
     weights_TK = weights_TK / weights_TK.sum(-1, /*keepdim=*/true);
   }
-  return {expert_idx_TK, weights_TK, probs_TE};
+  return {expert_idx_TK, weights_TK, probs_TE, at::logsumexp(scores_TE, -1)};
 }
 
 }  // namespace moesaic::kernels::reference

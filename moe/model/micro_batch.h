@@ -6,10 +6,12 @@
 
 #include <cstdint>
 
+#include "kernels/ops.h"
+
 namespace moesaic::moe {
 
 /// The label that is not counted, Hugging Face's ignore_index.
-inline constexpr int64_t kIgnoredTarget = -100;
+using kernels::kIgnoredTarget;
 
 struct MicroBatch {
   at::Tensor input_ids_BS;  ///< int64 [B, S]

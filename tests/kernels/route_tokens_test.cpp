@@ -43,6 +43,7 @@ TEST_P(RouteTokensTest, ChoosesAsTheReference) {
     EXPECT_TRUE(all_equal(routed.expert_idx_TK, expected.expert_idx_TK)) << dtype;
     EXPECT_TRUE(all_close(routed.weights_TK, expected.weights_TK, tolerance, 0)) << dtype;
     EXPECT_TRUE(all_close(routed.probs_TE, expected.probs_TE, tolerance, 0)) << dtype;
+    EXPECT_TRUE(all_close(routed.logsumexp_T, expected.logsumexp_T, tolerance, tolerance)) << dtype;
   }
 }
 
@@ -59,13 +60,17 @@ TEST_P(RouteTokensTest, GradientsAreThoseOfCentralDifferences) {
   const auto probs = [&](const std::vector<at::Tensor>& in) {
     return route_tokens(in[0], options()).probs_TE;
   };
-  const auto both = [&](const std::vector<at::Tensor>& in) {
+  const auto logsumexp = [&](const std::vector<at::Tensor>& in) {
+    return route_tokens(in[0], options()).logsumexp_T;
+  };
+  const auto all = [&](const std::vector<at::Tensor>& in) {
     const auto routed = route_tokens(in[0], options());
-    return at::cat({routed.weights_TK, routed.probs_TE}, 1);
+    return at::cat({routed.weights_TK, routed.probs_TE, routed.logsumexp_T.unsqueeze(1)}, 1);
   };
   EXPECT_TRUE(tests::gradcheck(weights, {logits_TE}));
   EXPECT_TRUE(tests::gradcheck(probs, {logits_TE}));
-  EXPECT_TRUE(tests::gradcheck(both, {logits_TE}));
+  EXPECT_TRUE(tests::gradcheck(logsumexp, {logits_TE}));
+  EXPECT_TRUE(tests::gradcheck(all, {logits_TE}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Grid, RouteTokensTest,
@@ -85,6 +90,7 @@ TEST(RouteTokens, KnownAnswer) {
   const auto before = route_tokens(logits_TE, {.top_k = 2});
   EXPECT_TRUE(all_equal(before.expert_idx_TK, expected_ids));
   EXPECT_TRUE(all_close(before.weights_TK, plain, 1e-14, 0));
+  EXPECT_NEAR(before.logsumexp_T.item<double>(), std::log(10.0), 1e-14);
   const auto renormalised = route_tokens(logits_TE, {.top_k = 2, .norm_topk_prob = true});
   EXPECT_TRUE(all_close(renormalised.weights_TK, normalised, 1e-14, 0));
   const auto after = route_tokens(logits_TE, {.top_k = 2, .softmax_before_top_k = false});
@@ -123,6 +129,9 @@ TEST(RouteTokens, NonFiniteLogitsGiveValidIds) {
   EXPECT_LT(routed.expert_idx_TK.max().item<int64_t>(), 8);
   EXPECT_TRUE(routed.weights_TK[5].isfinite().all().item<bool>());
   EXPECT_TRUE(routed.weights_TK[0].isnan().all().item<bool>());
+  EXPECT_TRUE(at::equal(routed.logsumexp_T.narrow(0, 2, 3),
+                        at::logsumexp(logits_TE, -1).narrow(0, 2, 3)));  // the infinite ones
+  EXPECT_TRUE(routed.logsumexp_T.narrow(0, 0, 2).isnan().all().item<bool>());
 }
 
 TEST(RouteTokens, NonContiguousLogits) {
@@ -138,7 +147,8 @@ TEST(RouteTokens, SameBitsForAnyNumberOfThreads) {
     const tests::ThreadCount threads(num_threads);
     const auto logits_TE = random_tensor({1000, 40}, 5, at::kFloat).set_requires_grad(true);
     const auto routed = route_tokens(logits_TE, {.top_k = 5, .norm_topk_prob = true});
-    routed.weights_TK.backward(random_tensor({1000, 5}, 6, at::kFloat));
+    routed.weights_TK.backward(random_tensor({1000, 5}, 6, at::kFloat), /*keep_graph=*/true);
+    routed.logsumexp_T.sum().backward();
     return std::tuple(routed.expert_idx_TK, routed.weights_TK, logits_TE.grad());
   };
   const auto [ids_1, weights_1, grad_1] = run(1);

@@ -125,10 +125,9 @@ at::Tensor injected_gradient(AuxiliaryLosses& auxiliary, const at::Tensor& logit
   auto objective = at::zeros({}, at::kDouble);
   for (int64_t first = begin; first < end; first += step) {
     for (int64_t layer = 0; layer < kLayers; ++layer) {
-      const auto logits_TE = auxiliary.inject_router_z(leaf_LTE[layer].narrow(0, first, step));
+      const auto logits_TE = leaf_LTE[layer].narrow(0, first, step);
       const auto routed = kernels::route_tokens(logits_TE, {.top_k = kTopK});
-      const auto weights_TK = auxiliary.inject_load_balance(routed.weights_TK, routed.probs_TE,
-                                                            routed.expert_idx_TK, layer);
+      const auto weights_TK = auxiliary.inject(routed, layer);
       EXPECT_TRUE(all_equal(weights_TK, routed.weights_TK));
       objective = objective + weights_TK.sum() * 0.0;
     }
@@ -199,8 +198,7 @@ TEST_P(LoadBalanceTest, BalancedRoutingHasItsKnownValue) {
   const auto routed = kernels::route_tokens(logits_TE, {.top_k = kTopK});
   for (int64_t sequence = 0; sequence < kBalanced.num_sequences; ++sequence) {
     for (int64_t layer = 0; layer < kLayers; ++layer) {
-      auxiliary.inject_load_balance(routed.weights_TK, routed.probs_TE, routed.expert_idx_TK,
-                                    layer);
+      auxiliary.inject(routed, layer);
     }
   }
   auxiliary.finish_forward();
@@ -264,8 +262,7 @@ TEST_P(LoadBalanceTest, AMicroBatchWithoutTokensIsNoSpecialCase) {
   auxiliary.begin_step(kShape);
   const auto logits_TE = at::zeros({0, kExperts}, at::kDouble).set_requires_grad(true);
   const auto routed = kernels::route_tokens(logits_TE, {.top_k = kTopK});
-  const auto weights_TK =
-      auxiliary.inject_load_balance(routed.weights_TK, routed.probs_TE, routed.expert_idx_TK, 0);
+  const auto weights_TK = auxiliary.inject(routed, 0);
   auxiliary.finish_forward();
   weights_TK.sum().backward();
   EXPECT_EQ(logits_TE.grad().size(0), 0);
@@ -286,21 +283,21 @@ TEST(LoadBalance, GlobalCountsNeedFinishForwardBeforeTheBackward) {
     auxiliary.begin_step(kShape);
     const auto logits_TE = make_logits(1)[0].set_requires_grad(true);
     const auto routed = kernels::route_tokens(logits_TE, {.top_k = kTopK});
-    const auto weights_TK =
-        auxiliary.inject_load_balance(routed.weights_TK, routed.probs_TE, routed.expert_idx_TK, 0);
+    const auto weights_TK = auxiliary.inject(routed, 0);
     EXPECT_THROW(weights_TK.sum().backward(), c10::Error);
   }
 }
 
 TEST(LoadBalance, TheGradientOfTheWeightsPassesThrough) {
   auto auxiliary =
-      make_auxiliary(make_options(BalanceFormula::kSwitch, BalanceScope::kSequence, kCoef));
+      make_auxiliary(make_options(BalanceFormula::kSwitch, BalanceScope::kSequence, kCoef, kZCoef));
   auxiliary.begin_step(kShape);
   const auto weights_TK = random_tensor({3, kTopK}, 1).set_requires_grad(true);
   const auto probs_TE = random_tensor({3, kExperts}, 2).set_requires_grad(true);
+  const auto logsumexp_T = random_tensor({3}, 4).set_requires_grad(true);
   const auto expert_idx_TK = at::tensor(std::vector<int64_t>{0, 1, 1, 2, 4, 0}).view({3, kTopK});
   const auto v_TK = random_tensor({3, kTopK}, 3);
-  auxiliary.inject_load_balance(weights_TK, probs_TE, expert_idx_TK, 0).backward(v_TK);
+  auxiliary.inject({expert_idx_TK, weights_TK, probs_TE, logsumexp_T}, 0).backward(v_TK);
   EXPECT_TRUE(all_equal(weights_TK.grad(), v_TK));
 }
 
@@ -325,16 +322,16 @@ TEST(RouterZ, WithoutACoefficientTheValueIsLoggedAndNothingInjected) {
   }
 }
 
-TEST(RouterZ, AddsToTheGradientOfTheLogits) {
-  auto auxiliary =
-      make_auxiliary(make_options(BalanceFormula::kSwitch, BalanceScope::kSequence, 0.0, kZCoef));
+TEST(RouterZ, AddsToTheOtherGradients) {
   const auto logits_LTE = make_logits(3);
-  const auto injected_LTE = injected_gradient(auxiliary, logits_LTE);
-  auxiliary.begin_step(kShape);
-  const auto leaf_TE = logits_LTE[0].clone().set_requires_grad(true);
-  const auto v_TE = random_tensor(leaf_TE.sizes(), 4);
-  auxiliary.inject_router_z(leaf_TE).backward(v_TE);
-  EXPECT_TRUE(all_close(leaf_TE.grad(), injected_LTE[0] + v_TE, 1e-12, 1e-15));
+  const auto gradient = [&](double coef, std::optional<double> z_coef) {
+    auto auxiliary = make_auxiliary(
+        make_options(BalanceFormula::kSwitch, BalanceScope::kSequence, coef, z_coef));
+    return injected_gradient(auxiliary, logits_LTE);
+  };
+  const auto both_LTE = gradient(kCoef, kZCoef);
+  EXPECT_TRUE(
+      all_close(both_LTE, gradient(kCoef, std::nullopt) + gradient(0.0, kZCoef), 1e-12, 1e-15));
 }
 
 }  // namespace

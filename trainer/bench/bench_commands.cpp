@@ -54,7 +54,8 @@ Setup set_up(const BenchArguments& arguments) {
   const auto config =
       read_overrides(arguments.overrides, {"trainer.device", "trainer.threads", "kernels"});
   at::set_num_threads(num_threads(config.trainer));
-  return {shape, make_bench_device(choose_device(config, /*world_size=*/1).device)};
+  const auto choice = choose_device(config, /*world_size=*/1, shape.dtype);
+  return {shape, make_bench_device(choice.device)};
 }
 
 nlohmann::ordered_json sizes_of(const BenchShape& shape) {

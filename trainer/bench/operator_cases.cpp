@@ -61,14 +61,15 @@ void add_routing(Inputs& inputs, std::vector<BenchCase>& cases) {
   const kernels::RouteOptions options = {.top_k = shape.top_k};
   Differentiable tested = {"route_tokens", Bound::kMemory, route_tokens_work(shape), {logits_TE}};
   tested.grad_outputs = {inputs.accumulated({shape.tokens, shape.top_k}),
-                         inputs.accumulated({shape.tokens, shape.num_experts})};
+                         inputs.accumulated({shape.tokens, shape.num_experts}),
+                         inputs.accumulated({shape.tokens})};
   tested.operation = [=]() -> Tensors {
     const auto routed = kernels::route_tokens(logits_TE, options);
-    return {routed.weights_TK, routed.probs_TE};
+    return {routed.weights_TK, routed.probs_TE, routed.logsumexp_T};
   };
   tested.reference = [=]() -> Tensors {
     const auto routed = reference::route_tokens(logits_TE, options);
-    return {routed.weights_TK, routed.probs_TE};
+    return {routed.weights_TK, routed.probs_TE, routed.logsumexp_T};
   };
   tested.forward_bound = tested.backward_bound = rounding_bound(accumulation_dtype(shape.dtype));
   append(cases, tested);
@@ -98,7 +99,7 @@ void add_plan(const BenchShape& shape, const kernels::RoutedTokens& routed,
         {difference("source", plan.source_R, expected.source_R, 0.0),
          difference("row of choice", plan.row_of_choice_TK, expected.row_of_choice_TK, 0.0),
          difference("counts", plan.counts_GE, expected.counts_GE, 0.0),
-         difference("number of rows", plan.num_rows_E, expected.num_rows_E, 0.0)});
+         difference("number of rows", plan.num_rows_E, expected.num_rows_E.to(at::kCPU), 0.0)});
   };
   cases.push_back(std::move(bench_case));
 }

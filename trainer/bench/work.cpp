@@ -28,8 +28,9 @@ struct Sizes {
 OperatorWork route_tokens_work(const BenchShape& shape) {
   const Sizes n(shape);
   const double choices = n.T * n.K * (n.a + kIndexBytes);
-  return {.forward = {.bytes = 2 * n.T * n.E * n.a + choices},
-          .backward = {.bytes = 3 * n.T * n.E * n.a + choices}};
+  const double logsumexps = n.T * n.a;
+  return {.forward = {.bytes = 2 * n.T * n.E * n.a + choices + logsumexps},
+          .backward = {.bytes = 3 * n.T * n.E * n.a + choices + logsumexps}};
 }
 
 Work plan_dispatch_work(const BenchShape& shape) {

@@ -4,17 +4,22 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cuda/emulation/sanitizer.h"
 #include "kernels/cuda/grid.h"
+
+#ifdef MOESAIC_CUDA_EMULATION
+#include "kernels/cuda/emulation/sanitizer.h"
+#endif
 
 namespace moesaic::kernels::cuda {
 
 /// Blocks of a launch: one, some, as many as the launcher likes. Under ThreadSanitizer two, each of
 /// several turns: all that can race, at a third of the time.
 inline std::vector<int64_t> grids() {
+#ifdef MOESAIC_CUDA_EMULATION
   if (emulation::sanitizer() == emulation::Sanitizer::kThread) {
     return {2};
   }
+#endif
   return {1, 3, kMaxBlocks};
 }
 

@@ -20,10 +20,11 @@ BenchShape small_shape(c10::ScalarType dtype = c10::ScalarType::Float) {
 }
 
 TEST(BenchWork, RoutingOperators) {
-  // Logits 8 x 4 in; probabilities 8 x 4, weights 4 x 4, ids 4 x 8 out.
-  EXPECT_EQ(route_tokens_work(small_shape()).forward.bytes, 32 + 32 + 16 + 32);
-  // Probabilities and their gradients, gradients of the weights and ids in; of the logits out.
-  EXPECT_EQ(route_tokens_work(small_shape()).backward.bytes, 32 + 32 + 16 + 32 + 32);
+  // Logits 8 x 4 in; probabilities 8 x 4, weights 4 x 4, ids 4 x 8, logsumexps 2 x 4 out.
+  EXPECT_EQ(route_tokens_work(small_shape()).forward.bytes, 32 + 32 + 16 + 32 + 8);
+  // Probabilities and their gradients, gradients of weights and logsumexps, and ids in; gradients
+  // of the logits out.
+  EXPECT_EQ(route_tokens_work(small_shape()).backward.bytes, 32 + 32 + 16 + 8 + 32 + 32);
   // Ids 4 x 8 in; sources 4 x 8, rows of choices 4 x 8, counts 4 x 8, rows 4 x 8 out.
   EXPECT_EQ(plan_dispatch_work(small_shape()).bytes, 5 * 32);
 }
@@ -68,7 +69,7 @@ TEST(BenchWork, HeadAndYardsticks) {
 TEST(BenchWork, ShortTypesAccumulateInFloat32) {
   // bfloat16: logits and weights of routing stay float32, rows are of 2 bytes.
   const auto shape = small_shape(c10::ScalarType::BFloat16);
-  EXPECT_EQ(route_tokens_work(shape).forward.bytes, 32 + 32 + 16 + 32);
+  EXPECT_EQ(route_tokens_work(shape).forward.bytes, 32 + 32 + 16 + 32 + 8);
   EXPECT_EQ(unpermute_tokens_work(shape).forward.bytes, 24 + 16 + 32 + 12);
   EXPECT_EQ(grouped_gemm_work(shape, 3, 10).backward.bytes, 2 * (40 + 12 + 120 + 12) + 4 * 240);
   EXPECT_EQ(permute_tokens_work(small_shape(c10::ScalarType::Double)).forward.bytes, 48 + 32 + 96);
