@@ -52,7 +52,8 @@ if(MOESAIC_CUDA)
     OUTPUT_VARIABLE needed_by_libtorch COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCH "^[0-9]+" cuda_major "${CMAKE_CUDA_COMPILER_VERSION}")
   if(NOT needed_by_libtorch MATCHES "libcudart\\.so\\.([0-9]+)")
-    message(FATAL_ERROR "${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so links no libcudart.so")
+    message(FATAL_ERROR "${MOESAIC_TORCH_ROOT}/lib/libtorch_cuda.so links no libcudart.so: a "
+      "runtime that is renamed or static cannot be shared with it")
   elseif(NOT CMAKE_MATCH_1 STREQUAL cuda_major)
     message(FATAL_ERROR "nvcc is of CUDA ${CMAKE_CUDA_COMPILER_VERSION}, LibTorch was built with "
       "CUDA ${CMAKE_MATCH_1}: both must be of one major version")

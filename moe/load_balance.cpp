@@ -213,14 +213,19 @@ void AuxiliaryLosses::finish_forward() {
 }
 
 AuxiliaryValues AuxiliaryLosses::local_values() const {
-  AuxiliaryValues values;
+  if (injections_.empty()) {
+    return {};
+  }
+  const auto sums = at::zeros({2}, injections_.front().sums.prob_sums_GE.options());
   for (const auto& injection : injections_) {
     // For waiting counts the groups of micro-batches share one row of counts.
     const auto products = injection.counts->counts_GE.to(at::kDouble) * injection.sums.prob_sums_GE;
-    values.load_balance += gradient_scale() * products.sum().item<double>();
-    values.router_z += router_z_scale() * injection.sums.logsumexp_squares_G.sum().item<double>();
+    sums[0].add_(products.sum());
+    sums[1].add_(injection.sums.logsumexp_squares_G.sum());
   }
-  return values;
+  const auto on_host = sums.to(at::kCPU);
+  return {.load_balance = gradient_scale() * on_host[0].item<double>(),
+          .router_z = router_z_scale() * on_host[1].item<double>()};
 }
 
 }  // namespace moesaic::moe

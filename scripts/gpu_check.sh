@@ -139,6 +139,7 @@ kernel_report() {
   local capability=0 architecture chosen=sm_80
   [ $gpu = no ] ||
     capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
+  [[ $capability =~ ^[0-9]+$ ]] || capability=0
   for architecture in 80 90 100 120; do
     [ "$capability" -lt $architecture ] || chosen=sm_$architecture
   done

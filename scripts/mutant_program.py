@@ -211,7 +211,7 @@ class Program:
 
     def _environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items()
-                if name != "MOESAIC_CUDA_EMULATION_ORDER"}
+                if not name.startswith(("MOESAIC_CUDA_EMULATION_ORDER", "MOESAIC_MUTANT"))}
         return kept | {"OMP_NUM_THREADS": "1"} | more
 
     def _notes(self) -> list[tuple[str, float, set[int]]]:

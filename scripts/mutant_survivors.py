@@ -41,7 +41,7 @@ def read_list(file: Path) -> list[Listed]:
     for item in items:
         if heading := re.match(r"### (\S+)$", item):
             name = heading[1]
-        elif item.startswith("- ") and name:
+        elif item.strip() and name:
             if not (match := ENTRY.fullmatch(item)):
                 raise ValueError(f"{file}: not an entry: {item}")
             entries += [Listed(name, match[1], before, after, int(match[2] or 1))

@@ -4,6 +4,8 @@
   scripts/mutate_kernels.py --list                        every mutant: number, file:line, change
   scripts/mutate_kernels.py                               runs all; --write: README.md's table
   scripts/mutate_kernels.py --file block_scan.h --only 3  runs some: one file, one number of it
+  scripts/mutate_kernels.py --work DIR --again            goes on: those alone that the last run with
+                                                          this folder has not killed
   scripts/mutate_kernels.py --check-list                  the list of equivalent mutants against the
                                                           sources alone: exit 1 if it names what is
                                                           no mutant
@@ -15,7 +17,8 @@ file are compiled at once, for the emulation, next to the original; a number in 
 which of them is awake (mutant schemata: Untch, Offutt, Harrold, 1993). So a kernel is compiled once
 a flavour; tests, LibTorch and the emulation are the objects of the build (--build).
 
-One run with none awake finds which test reaches which mutants. Then for each mutant the tests that
+Runs with none awake, one a flavour, show that the tests pass then and which of them reaches which
+mutants. Then for each mutant the tests that
 reach it run in the eight thread orders, up to the first failure; what survives runs with
 AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer. Ten times the processor
 time of the original means that the mutant hangs.
@@ -32,6 +35,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutant_program import CannotRun, Program, dependents
+from mutant_record import Record, text_of_kernels
 from mutant_sites import Mutant, find_mutants, mutated_files
 from mutant_survivors import Listed, read_list, unproven, wrong_entries
 
@@ -61,17 +65,20 @@ def is_listed(mutant: Mutant, listed: list[Listed]) -> bool:
 
 
 def run_all(mutants: list[Mutant], program: Program, flavours: list[str], jobs: int,
-            listed: list[Listed]) -> dict[Mutant, str]:
+            listed: list[Listed], record: Record) -> dict[Mutant, str]:
     """Runs all in each flavour until something notices them, and prints their fates. Returns the
     flavour that noticed each, or "" for the survivors."""
-    fates = {mutant: "" for mutant in mutants}
-    left = [mutant for mutant in mutants if program.reaching(mutant)]
+    fates = {mutant: record.flavour(mutant) for mutant in mutants}
+    left = [mutant for mutant in mutants if not fates[mutant] and program.reaching(mutant)]
+    for mutant in (mutant for mutant in mutants if fates[mutant] and is_listed(mutant, listed)):
+        print(f"{describe(mutant)}: killed THOUGH LISTED AS EQUIVALENT, in the run before")
     for flavour in flavours:
         def is_killed(mutant: Mutant, flavour: str = flavour) -> bool:
             outcome = program.run(flavour, mutant)
             if outcome.killed:
                 known = " THOUGH LISTED AS EQUIVALENT" if is_listed(mutant, listed) else ""
                 print(f"{describe(mutant)}: killed{known}: {flavour}, {outcome.words}", flush=True)
+                record.add(mutant, flavour, outcome.words)
             return outcome.killed
 
         with ThreadPoolExecutor(jobs) as pool:
@@ -150,8 +157,14 @@ def main() -> int:
     parser.add_argument("--build", type=Path, default=ROOT / "build",
                         help="a configured build (Ninja)")
     parser.add_argument("--built", action="store_true", help="the build is up to date as it is")
-    parser.add_argument("--work", type=Path, help="keeps the compiled mutants here for a next run")
+    parser.add_argument("--work", type=Path,
+                        help="keeps the compiled mutants and the verdicts here for a next run")
+    parser.add_argument("--again", action="store_true",
+                        help="with --work: go on with the verdicts that are there. What was killed "
+                        "stays killed: for tests that were added")
     arguments = parser.parse_args()
+    if arguments.again and not arguments.work:
+        parser.error("--again goes on in a folder: --work")
     if arguments.only and len(arguments.file or []) != 1:
         parser.error("--only is a number of one --file")
     if arguments.write and (arguments.file or set(arguments.flavours) != set(FLAVOURS)):
@@ -177,12 +190,14 @@ def main() -> int:
         try:
             kernels = ["sort_chunks.cu"] if arguments.self_test else dependents(
                 ROOT, arguments.file)
-            program = Program(ROOT, arguments.build, arguments.work or Path(folder), everything,
+            work = arguments.work or Path(folder)
+            program = Program(ROOT, arguments.build, work, everything,
                               kernels, arguments.flavours, arguments.built,
                               "CudaSortChunks.*" if arguments.self_test else "*")
             if arguments.self_test:
                 return self_test(program, everything)
-            fates = run_all(chosen, program, arguments.flavours, arguments.jobs, listed)
+            record = Record(work / "killed.jsonl", text_of_kernels(ROOT), arguments.again)
+            fates = run_all(chosen, program, arguments.flavours, arguments.jobs, listed, record)
         except CannotRun as why:
             print(f"mutate_kernels: skipped, {why}")
             return CANNOT_RUN

@@ -36,15 +36,15 @@ ExpertStreams::ExpertStreams(c10::DeviceIndex device)
 }
 
 ExpertStreams::~ExpertStreams() {
-  try {
-    for (const auto& stream : streams_) {
+  for (const auto& stream : streams_) {
+    try {
       at::cuda::CUDAEvent done;
       done.record(stream);
       done.block(current_);
+    } catch (const std::exception& error) {
+      TORCH_WARN("grouped_gemm: waiting on the host for a stream of the experts: ", error.what());
+      static_cast<void>(cudaStreamSynchronize(stream.stream()));
     }
-  } catch (const std::exception& error) {
-    // Nothing orders the streams any more: the next call of CUDA reports the same error.
-    TORCH_WARN("grouped_gemm: the streams of the experts cannot be joined: ", error.what());
   }
 }
 

@@ -9,7 +9,7 @@ at::Tensor linear_cross_entropy(const at::Tensor& x_TD, const at::Tensor& weight
                                 const at::Tensor& targets_T) {
   const auto logits_TV = x_TD.mm(weight_VD.t()).to(at::toOpMathType(x_TD.scalar_type()));
   return at::cross_entropy_loss(logits_TV, targets_T, /*weight=*/{}, at::Reduction::Sum,
-                                /*ignore_index=*/-100);
+                                /*ignore_index=*/kIgnoredTarget);
 }
 
 }  // namespace moesaic::kernels::reference

@@ -9,7 +9,8 @@ prepare_data
 code=0
 "$binary" "${train[@]}" "$device" --trainer.run_dir=probe --trainer.max_steps=1 \
   --lr_schedule.warmup_steps=1 >out 2>err || code=$?
-if [ $code = 78 ]; then
+if [ $code = 78 ] && [ $failures = 0 ] &&
+  grep -qE 'no GPU can be used|there is no GPU|has no CUDA kernels' err; then
   cat err
   exit 77
 fi

@@ -258,7 +258,7 @@ TEST_P(LoadBalanceTest, StaleCountsChangeTheGradient) {
 }
 
 TEST_P(LoadBalanceTest, AMicroBatchWithoutTokensIsNoSpecialCase) {
-  auto auxiliary = make_auxiliary(options(kCoef));
+  auto auxiliary = make_auxiliary(make_options(formula_, scope_, kCoef, kZCoef));
   auxiliary.begin_step(kShape);
   const auto logits_TE = at::zeros({0, kExperts}, at::kDouble).set_requires_grad(true);
   const auto routed = kernels::route_tokens(logits_TE, {.top_k = kTopK});
@@ -267,6 +267,17 @@ TEST_P(LoadBalanceTest, AMicroBatchWithoutTokensIsNoSpecialCase) {
   weights_TK.sum().backward();
   EXPECT_EQ(logits_TE.grad().size(0), 0);
   EXPECT_EQ(auxiliary.local_values().load_balance, 0.0);
+  EXPECT_EQ(auxiliary.local_values().router_z, 0.0);
+}
+
+// The z-loss is a mean over tokens, whatever the groups of the other loss are.
+TEST_P(LoadBalanceTest, RouterZIsTheSameBesideIt) {
+  auto auxiliary = make_auxiliary(make_options(formula_, scope_, 0.0, kZCoef));
+  const auto gradient_LTE = injected_gradient(auxiliary, logits_LTE_);
+  EXPECT_NEAR(auxiliary.local_values().router_z, z_value(logits_LTE_), 1e-12);
+  const auto expected_LTE =
+      central_differences([](const at::Tensor& x) { return kZCoef * z_value(x); }, logits_LTE_);
+  EXPECT_TRUE(all_close(gradient_LTE, expected_LTE, 1e-8, 1e-9));
 }
 
 INSTANTIATE_TEST_SUITE_P(Grid, LoadBalanceTest,

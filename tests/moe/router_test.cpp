@@ -4,6 +4,8 @@
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
+#include "moe/load_balance.h"
+#include "parallel/thread_communicator.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
@@ -251,6 +253,35 @@ TEST(ForceBalance, IsAFunctionOfSeedLayerAndGlobalToken) {
   EXPECT_TRUE(all_equal(force(16, 24).expert_idx_TK, whole.narrow(0, 16, 24)));
   EXPECT_FALSE(all_equal(force(0, 40, /*layer_idx=*/1).expert_idx_TK, whole));
   EXPECT_FALSE(all_equal(force(0, 40, 0, /*seed=*/10).expert_idx_TK, whole));
+}
+
+// The weights are constants then: the router learns from the auxiliary losses alone.
+TEST(ForceBalance, KeepsTheAuxiliaryGradients) {
+  const auto x_TD = random_tensor({kTokens, kHidden}, 2);
+  const auto gradient = [&](double coef, double z_coef) {
+    MoeOptions moe;
+    moe.load_balance.coef = coef;
+    moe.router_z_loss_coef = z_coef;
+    AuxiliaryLosses auxiliary(moe, /*num_layers=*/1, kExperts, kTopK,
+                              parallel::make_single_communicator(), /*fault=*/nullptr);
+    auxiliary.begin_step({kSequences, kLength, kSequences});
+    auto options = make_options();
+    options.force_balance_seed = 9;
+    auto router = make_router(options);
+    router.weight_ED.set_requires_grad(true);
+    auto context = make_context(true);
+    context.auxiliary = &auxiliary;
+    const auto weights_TK = router(x_TD, context).weights_TK;
+    auxiliary.finish_forward();
+    (weights_TK.sum() + router.weight_ED.sum() * 0).backward();
+    return router.weight_ED.grad();
+  };
+  EXPECT_EQ(gradient(0.0, 0.0).abs().max().item<double>(), 0.0);
+  EXPECT_GT(gradient(0.1, 0.0).abs().max().item<double>(), 1e-6);
+  const auto leaf_ED = make_router(make_options()).weight_ED.set_requires_grad(true);
+  at::logsumexp(x_TD.mm(leaf_ED.t()), -1).square().mean().mul(0.1).backward();
+  EXPECT_TRUE(all_close(gradient(0.0, 0.1), leaf_ED.grad(), 1e-12, 1e-15));
+  EXPECT_TRUE(all_close(gradient(0.1, 0.1), gradient(0.1, 0.0) + gradient(0.0, 0.1), 1e-12, 1e-15));
 }
 
 }  // namespace

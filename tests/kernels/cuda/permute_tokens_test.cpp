@@ -94,6 +94,21 @@ TEST(CudaPermuteTokens, WritesNamedRowsOnly) {
   });
 }
 
+TEST(CudaPermuteTokens, RowPastTheEndIsReportedInAnyChoice) {
+  const auto x_TD = at::tensor({7}, at::kByte).unsqueeze(1);
+  for (int64_t k = 0; k < 5; ++k) {
+    const auto row_of_choice_TK = at::arange(5, at::kLong).unsqueeze(0).clone();
+    row_of_choice_TK[0][k] = 5;
+    const auto expected_RD = at::full({5, 1}, 7, at::kByte);
+    expected_RD[k] = 0x5a;
+    for_each_order([&] {
+      EXPECT_TRUE(same_bits(permute_on_device(x_TD, row_of_choice_TK, 5, 0, kMaxBlocks,
+                                              /*expected_foreign_row=*/1),
+                            expected_RD));
+    });
+  }
+}
+
 TEST(CudaPermuteTokens, RowPastTheEndIsReportedAndNotTouched) {
   const auto x_TD = at::tensor({1, 2}, at::kByte).unsqueeze(1);
   for (const int64_t past_end : {2, 1000000}) {

@@ -182,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(Partition, CudaPlanDispatchTest,
                          testing::Values(Case{40, 1, 9, 3, 1, Skew::kUniform},
                                          Case{68, 2, 5, 5, 1, Skew::kRepeated},
                                          Case{1024, 1024, 7, 1, 100, Skew::kUniform},
+                                         Case{1024, 512, 5, 2, 100, Skew::kUniform},
                                          Case{1026, 513, 40, 4, 40, Skew::kUniform},
                                          Case{1026, 513, 5, 4, 300, Skew::kRepeated},
                                          Case{1026, 1026, 3, 2, 700, Skew::kAllToOne},
@@ -197,6 +198,15 @@ TEST(CudaPlanDispatch, LongGroup) {
                          .num_experts = 33,
                          .tokens_per_group = 4800,
                          .capacity = 1000});
+}
+
+// 40 groups of two chunks: segments of the scan that begin and end inside of groups.
+TEST(CudaPlanDispatch, ManyGroupsOfSeveralChunks) {
+  expect_reference_plan({.expert_idx_TK = random_integers(3, {8200, 5}, 23),
+                         .weights_TK = at::zeros({8200, 5}),
+                         .num_experts = 3,
+                         .tokens_per_group = 205,
+                         .capacity = 300});
 }
 
 // Five tiles of experts: together they would not fit into the shared memory of a block.
@@ -252,6 +262,32 @@ TEST(CudaPlanDispatch, PrioritiesDifferInTheirLastBit) {
   }
 }
 
+// The last ones stay, in lists around the sizes in which they are looked at.
+TEST(CudaPlanDispatch, LaterPrioritiesAreLarger) {
+  for (const int64_t num_tokens : {255, 256, 257, 1023, 1024, 1025}) {
+    expect_reference_plan({.expert_idx_TK = at::zeros({num_tokens, 1}, at::kLong),
+                           .weights_TK = at::arange(num_tokens, at::kFloat).view({-1, 1}),
+                           .num_experts = 1,
+                           .tokens_per_group = num_tokens,
+                           .capacity = num_tokens / 3,
+                           .policy = DropPolicy::kProbability});
+  }
+}
+
+TEST(CudaPlanDispatch, NothingStaysWithoutCapacity) {
+  for (const int64_t num_tokens : {20, 300}) {
+    for (const float weight :
+         {0.5f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      expect_reference_plan({.expert_idx_TK = random_integers(2, {num_tokens, 2}, 24),
+                             .weights_TK = at::full({num_tokens, 2}, weight, at::kFloat),
+                             .num_experts = 2,
+                             .tokens_per_group = num_tokens,
+                             .capacity = 0,
+                             .policy = DropPolicy::kProbability});
+    }
+  }
+}
+
 // The reference throws; here the flag is raised, and the choice is as if it did not exist.
 TEST(CudaPlanDispatch, ForeignIdsRaiseTheFlagAndAreDropped) {
   for (const int64_t num_experts : {5, 600}) {
@@ -259,6 +295,7 @@ TEST(CudaPlanDispatch, ForeignIdsRaiseTheFlagAndAreDropped) {
     expert_idx_TK[3][1] = -1;
     expert_idx_TK[11][0] = num_experts;
     expert_idx_TK[17] = int64_t{1} << 40;
+    expert_idx_TK[19][1] = -1;  // the last of all
     for (const auto policy : {DropPolicy::kPosition, DropPolicy::kProbability}) {
       const Request request{.expert_idx_TK = expert_idx_TK,
                             .weights_TK = random_tensor({20, 2}, 20, at::kFloat),

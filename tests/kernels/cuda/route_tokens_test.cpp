@@ -216,7 +216,7 @@ INSTANTIATE_TEST_SUITE_P(Grid, CudaRouteTokensTest,
 // More choices than lanes: what is stored before the sum of the weights is known.
 INSTANTIATE_TEST_SUITE_P(ManyChoices, CudaRouteTokensTest,
                          testing::Values(Case{2, 40, 33, true, true}, Case{2, 70, 70, false, true},
-                                         Case{2, 70, 64, true, false},
+                                         Case{2, 70, 64, true, false}, Case{2, 70, 64, true, true},
                                          Case{2, 70, 65, false, false}));
 
 TEST(CudaRouteTokens, TiesGoToTheLowestId) {
@@ -232,6 +232,21 @@ TEST(CudaRouteTokens, TiesGoToTheLowestId) {
       const auto zeros = run_forward(signed_zeros_TE.to(dtype), {.top_k = 5});
       EXPECT_TRUE(
           all_equal(zeros.expert_idx_TK, at::tensor({0, 1, 2, 4, 3}, at::kLong).unsqueeze(0)));
+    });
+  }
+}
+
+// Logits that differ in their last bit, in any order.
+TEST(CudaRouteTokens, NeighboursAreNoTies) {
+  const auto order_TE =
+      random_tensor({3, 70}, 7).argsort(/*stable=*/true, /*dim=*/-1).to(at::kDouble);
+  for (const auto dtype : {at::kFloat, at::kDouble}) {
+    const double epsilon = dtype == at::kFloat ? 0x1p-23 : 0x1p-52;
+    const auto logits_TE = order_TE.mul(epsilon).add(1).to(dtype);
+    const auto expected = reference::route_tokens(logits_TE, {.top_k = 70});
+    for_each_order([&] {
+      EXPECT_TRUE(
+          all_equal(run_forward(logits_TE, {.top_k = 70}).expert_idx_TK, expected.expert_idx_TK));
     });
   }
 }
