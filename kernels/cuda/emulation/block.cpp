@@ -85,7 +85,7 @@ void Block::fresh_block(int num_warps) {
 void Block::run_block(uint64_t linear_block, Identity* identities) {
   const int num_warps = num_warps_of(num_threads_);
   blockIdx = index_in(linear_block, launch_->grid);
-  shared_.poison();
+  shared_.poison(linear_block);
   fresh_block(num_warps);
   for (int t = 0; t < num_threads_; ++t) {
     threads_[t].identity = identities[t];

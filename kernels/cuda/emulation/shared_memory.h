@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace moesaic::kernels::cuda::emulation {
 
@@ -18,15 +19,21 @@ class SharedMemory {
   void* dynamic() const { return dynamic_; }
   size_t dynamic_size() const { return dynamic_size_; }
 
-  /// Fills all of it with 0xFF (floats are NaN, ints -1): what a block finds is no other's.
-  void poison();
+  /// Fills all of it with the poison of that block: what a block finds is no other's.
+  void poison(uint64_t linear_block);
 
  private:
   void* dynamic_ = nullptr;
   size_t dynamic_size_ = 0;
 };
 
-/// Writes 0xFF, unseen by sanitizers.
-void poison_bytes(void* begin, size_t size);
+/// Floats are NaN, ints -1.
+inline constexpr unsigned char kPoison = 0xFF;
+/// Of every other block: floats are 1.5e16, ints 1.5e9. What is right by chance in one block is not
+/// in the next.
+inline constexpr unsigned char kOtherPoison = 0x5A;
+
+/// Unseen by sanitizers.
+void poison_bytes(void* begin, size_t size, unsigned char poison = kPoison);
 
 }  // namespace moesaic::kernels::cuda::emulation

@@ -200,12 +200,12 @@ TEST(CudaPlanDispatch, LongGroup) {
                          .capacity = 1000});
 }
 
-// 40 groups of two chunks: segments of the scan that begin and end inside of groups.
+// 28 groups of three chunks: segments of the scan that begin and end inside of groups.
 TEST(CudaPlanDispatch, ManyGroupsOfSeveralChunks) {
-  expect_reference_plan({.expert_idx_TK = random_integers(3, {8200, 5}, 23),
-                         .weights_TK = at::zeros({8200, 5}),
+  expect_reference_plan({.expert_idx_TK = random_integers(3, {11480, 5}, 23),
+                         .weights_TK = at::zeros({11480, 5}),
                          .num_experts = 3,
-                         .tokens_per_group = 205,
+                         .tokens_per_group = 410,
                          .capacity = 300});
 }
 
