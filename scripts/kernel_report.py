@@ -259,7 +259,7 @@ def write_tables(tables: dict[str, str]) -> None:
 
 
 def stale_lines(tables: dict[str, str], archs: list[str], release: str) -> list[str]:
-    """Where README.md differs from tables of these architectures that it can be expected to have."""
+    """Where README.md differs from tables of these architectures that it can have from here."""
     text = README.read_text()
     found = []
     for name, table in tables.items():

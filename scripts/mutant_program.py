@@ -217,7 +217,8 @@ class Program:
     def _notes(self) -> list[tuple[str, float, set[int]]]:
         """Each test of the original, its processor time, and the mutants it comes by."""
         executable = self.executable("plain")
-        digest = hashlib.sha256(executable.read_bytes() + self.tests_named.encode()).hexdigest()[:16]
+        content = executable.read_bytes() + self.tests_named.encode()
+        digest = hashlib.sha256(content).hexdigest()[:16]
         notes = self.work / f"reached.{digest}.txt"
         if not notes.exists():
             partial = notes.with_suffix(".partial")

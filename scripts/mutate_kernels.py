@@ -4,7 +4,7 @@
   scripts/mutate_kernels.py --list                        every mutant: number, file:line, change
   scripts/mutate_kernels.py                               runs all; --write: README.md's table
   scripts/mutate_kernels.py --file block_scan.h --only 3  runs some: one file, one number of it
-  scripts/mutate_kernels.py --work DIR --again            goes on: those alone that the last run with
+  scripts/mutate_kernels.py --work DIR --again            goes on: those alone that the last run in
                                                           this folder has not killed
   scripts/mutate_kernels.py --check-list                  the list of equivalent mutants against the
                                                           sources alone: exit 1 if it names what is

@@ -30,7 +30,8 @@ same_losses() {
 say "training"
 run 0 1 "${train[@]}" "$device" --trainer.run_dir=first
 run 0 1 "${train[@]}" "$device" --trainer.run_dir=second
-check "the same bits twice" same_weights first/checkpoints/step-000020 second/checkpoints/step-000020
+check "the same bits twice" \
+  same_weights first/checkpoints/step-000020 second/checkpoints/step-000020
 rm -r second/checkpoints/step-000020
 run 0 1 "${train[@]}" "$device" --trainer.run_dir=second
 prints 'after step 10'
