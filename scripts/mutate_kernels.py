@@ -18,9 +18,9 @@ which of them is awake (mutant schemata: Untch, Offutt, Harrold, 1993). So a ker
 a flavour; tests, LibTorch and the emulation are the objects of the build (--build).
 
 Runs with none awake, one a flavour, show that the tests pass then and which of them reaches which
-mutants. Then for each mutant the tests that reach it run in the eight thread orders, up to the first failure; what survives runs with
-AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer. Ten times the processor
-time of the original means that the mutant hangs.
+mutants. Then for each mutant the tests that reach it run in the eight thread orders, up to the
+first failure; what survives runs with AddressSanitizer and UndefinedBehaviorSanitizer, and with
+ThreadSanitizer. Ten times the processor time of the original means that the mutant hangs.
 Exit 1 if a mutant survives that kernels/cuda/README.md does not prove to be equivalent, or if one
 is noticed that it calls equivalent. Numbers are fixed by the text of a file. Exit 77 where the
 emulation cannot run.
