@@ -15,7 +15,8 @@ scripts/compile_cuda.sh
 . scripts/mpirun_env.sh 4  # the largest number of ranks of a test
 rm -f build/ctest.xml
 failed=0
-ctest --preset release -j 1 --timeout 300 --no-tests=error --output-junit ctest.xml "$@" || failed=1
+# Side by side run those alone that take one core (PROCESSORS 1: sanitizers of kernels).
+ctest --preset release -j 2 --timeout 300 --no-tests=error --output-junit ctest.xml "$@" || failed=1
 echo "test: $((SECONDS - started)) s in all"
 
 # Tests labelled `transformers` need the --python part of the set-up, those labelled `nvcc` a CUDA

@@ -16,8 +16,9 @@
 //   }
 //
 // The same source is built three times: plainly (eight orders), with AddressSanitizer and
-// UndefinedBehaviorSanitizer (eight), with ThreadSanitizer (two: it finds races in any order). Only
-// kernels are instrumented; this file and LibTorch are not. Memory of CPU tensors is the device's.
+// UndefinedBehaviorSanitizer (eight), with ThreadSanitizer (two, since it finds most races in any
+// order; ctest adds the other six). Only kernels are instrumented; this file and LibTorch are not.
+// Memory of CPU tensors is the device's.
 // Memory that an operator leaves unwritten is a fault that no sanitizer sees: fill outputs with NaN
 // or -1 before each run and compare all of them.
 //
