@@ -16,9 +16,10 @@ std::string why_no_gpu();
 int gpu_generation();
 
 /// Fixes what cuBLAS and ATen need to give the same bits in every run, and checks it: cuBLAS
-/// workspaces (CUBLAS_WORKSPACE_CONFIG, :4096:8 if unset), no TF32, no reductions in half
-/// precision; an operation of ATen that has no deterministic form then throws. Before the first
-/// use of the GPU. Returns why it cannot be, or an empty string. Only where why_no_gpu() is empty.
+/// workspaces (CUBLAS_WORKSPACE_CONFIG, :4096:8 if unset), no TF32 in its products, no reductions
+/// in half precision; an operation of ATen that has no deterministic form then throws. (float32
+/// attention of ATen takes 3xTF32, near float32.) Before the first use of the GPU. Returns why it
+/// cannot be, or an empty string. Only where why_no_gpu() is empty.
 std::string make_gpu_deterministic();
 
 /// Launches of each CUDA kernel by this process so far, zeros included; none in a build without

@@ -44,6 +44,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
                  drop_by_probability);
 }
 
+at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                         int64_t tokens_per_group) {
+  static const auto op = find_operator<decltype(count_choices)>("moesaic::count_choices");
+  return op.call(expert_idx_TK, num_experts, tokens_per_group);
+}
+
 std::tuple<at::Tensor, at::Tensor> auxiliary_sums(const at::Tensor& probs_TE,
                                                   const at::Tensor& logsumexp_T,
                                                   int64_t tokens_per_group) {

@@ -31,6 +31,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch(
     const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK, int64_t num_experts,
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool drop_by_probability);
 
+at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                         int64_t tokens_per_group);
+
 /// Returns prob_sums_GE, logsumexp_squares_G.
 std::tuple<at::Tensor, at::Tensor> auxiliary_sums(const at::Tensor& probs_TE,
                                                   const at::Tensor& logsumexp_T,

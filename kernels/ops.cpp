@@ -25,6 +25,7 @@ TORCH_LIBRARY(moesaic, m) {
       "plan_dispatch(Tensor expert_idx, Tensor weights, int num_experts, int tokens_per_group,"
       " int? capacity, bool drop_by_probability)"
       " -> (Tensor source, Tensor row_of_choice, Tensor counts, Tensor num_rows)");
+  m.def("count_choices(Tensor expert_idx, int num_experts, int tokens_per_group) -> Tensor");
   m.def(
       "auxiliary_sums(Tensor probs, Tensor logsumexp, int tokens_per_group)"
       " -> (Tensor prob_sums, Tensor logsumexp_squares)");
@@ -176,6 +177,18 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
   auto [source_R, row_of_choice_TK, counts_GE, num_rows_E] = dispatched::plan_dispatch(
       expert_idx_TK, weights_TK, num_experts, tokens_per_group, max_rows, drop_by_probability);
   return {source_R, row_of_choice_TK, counts_GE, num_rows_E};
+}
+
+at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                         int64_t tokens_per_group) {
+  check_matrix(expert_idx_TK, "count_choices", "expert_idx_TK");
+  check_int64(expert_idx_TK, "count_choices", "expert_idx_TK");
+  TORCH_CHECK(num_experts >= 1, "count_choices: ", num_experts, " experts");
+  TORCH_CHECK(tokens_per_group >= 1 && expert_idx_TK.size(0) % tokens_per_group == 0,
+              "count_choices: ", expert_idx_TK.size(0),
+              " tokens are not a multiple of tokens_per_group = ", tokens_per_group);
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return dispatched::count_choices(expert_idx_TK, num_experts, tokens_per_group);
 }
 
 AuxiliarySums auxiliary_sums(const at::Tensor& probs_TE, const at::Tensor& logsumexp_T,

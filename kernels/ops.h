@@ -81,6 +81,14 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
                            int64_t num_experts, int64_t tokens_per_group,
                            const CapacityOptions& capacity);
 
+/// Choices of each expert in each group of `tokens_per_group` consecutive tokens, before dropping:
+/// counts_GE of a plan with these groups, for the balance loss, whose groups are its own.
+///   expert_idx_TK  int64 [T, K], T a multiple of tokens_per_group >= 1
+/// Returns int64 [G, E]. An id outside [0, E): c10::Error on the CPU; on a GPU, where the host does
+/// not wait, it is not counted (plan_dispatch refuses it). Cost: O(T K + G E).
+at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                         int64_t tokens_per_group);
+
 /// What auxiliary_sums returns, in float64.
 struct AuxiliarySums {
   at::Tensor prob_sums_GE;         ///< [G, E] sum of probs_TE

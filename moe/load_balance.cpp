@@ -73,18 +73,6 @@ class InjectRouterZ : public torch::autograd::Function<InjectRouterZ> {
 
 }  // namespace
 
-at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
-                         int64_t tokens_per_group) {
-  const int64_t num_groups = expert_idx_TK.size(0) / tokens_per_group;
-  if (num_groups == 0) {
-    return at::zeros({0, num_experts}, expert_idx_TK.options());
-  }
-  const auto first_G1 =
-      at::arange(num_groups, expert_idx_TK.options()).mul(num_experts).unsqueeze(1);
-  const auto bins = expert_idx_TK.reshape({num_groups, -1}) + first_G1;
-  return at::bincount(bins.flatten(), {}, num_groups * num_experts).view({num_groups, num_experts});
-}
-
 AuxiliaryLosses::AuxiliaryLosses(const MoeOptions& options, int64_t num_layers, int64_t num_experts,
                                  int64_t top_k, parallel::CommunicatorPtr data,
                                  FaultInjection* fault)
@@ -167,8 +155,8 @@ at::Tensor AuxiliaryLosses::inject(const kernels::RoutedTokens& routed, int64_t 
   const int64_t num_tokens = routed.expert_idx_TK.size(0);
   const int64_t group_tokens =
       counts_wait_for_all() ? std::max<int64_t>(num_tokens, 1) : tokens_per_group();
-  const auto counts =
-      add_counts(count_choices(routed.expert_idx_TK, num_experts_, group_tokens), layer_idx);
+  const auto counts = add_counts(
+      kernels::count_choices(routed.expert_idx_TK, num_experts_, group_tokens), layer_idx);
   counts->scale = coef_ * gradient_scale();
   if (coef_ != 0.0 && fault_ != nullptr && fault_->fire(FaultInjection::Kind::double_aux)) {
     counts->scale *= 2.0;

@@ -33,10 +33,6 @@ struct AuxiliaryValues {
   double router_z = 0.0;      ///< before its coefficient
 };
 
-/// Choices (before dropping) of each expert in runs of `tokens_per_group` tokens: int64 [G, E].
-at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
-                         int64_t tokens_per_group);
-
 struct BalanceCounts;
 
 /// Accumulates over the micro-batches of a step on one rank.

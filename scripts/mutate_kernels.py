@@ -6,9 +6,9 @@
   scripts/mutate_kernels.py --file block_scan.h --only 3  runs some: one file, one number of it
   scripts/mutate_kernels.py --work DIR --again            goes on: those alone that the last run in
                                                           this folder has not killed
-  scripts/mutate_kernels.py --check-list                  the list of equivalent mutants against the
-                                                          sources alone: exit 1 if it names what is
-                                                          no mutant
+  scripts/mutate_kernels.py --check-list                  README.md against the sources alone: exit
+                                                          1 if its list names what is no mutant, or
+                                                          its table has other numbers of them
   scripts/mutate_kernels.py --self-test                   a handful, with known fates
 
 Mutants (mutant_sites.py) of kernels/cuda/*.cu and of the headers there that they compute with: each
@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "kernels/cuda/README.md"
 FOUND, CANNOT_RUN = 1, 77
 FLAVOURS = ("plain", "asan", "tsan")
+TABLE = re.compile(r"(<!-- mutants -->\n).*?(<!-- end of mutants -->)", re.DOTALL)
 
 # The self-test: (file, what is replaced, by what, the flavour that notices).
 KNOWN = (
@@ -110,10 +111,23 @@ def table(fates: dict[Mutant, str], listed: list[Listed]) -> str:
     return "\n".join(lines)
 
 
+def stale_rows(mutants: list[Mutant], listed: list[Listed]) -> list[str]:
+    """Rows of README.md's table that are not of these mutants, which only a run can mend."""
+    there = TABLE.search(README.read_text())[0]
+    rows = {cells[0]: (int(cells[1]), int(cells[-2])) for line in there.splitlines()
+            if len(cells := [cell.strip() for cell in line.split("|")[1:-1]]) > 1
+            and cells[1].isdigit()}
+    now = {name: (sum(mutant.file.name == name for mutant in mutants),
+                  sum(entry.file == name for entry in listed))
+           for name in {mutant.file.name for mutant in mutants}}
+    now["all"] = (len(mutants), len(listed))
+    return [f"README.md, --write: {name} has {rows.get(name, 'no row')} mutants and equivalent "
+            f"ones in the table, {now.get(name, 'none')} in the sources"
+            for name in sorted(rows.keys() | now.keys()) if rows.get(name) != now.get(name)]
+
+
 def write_table(text: str) -> None:
-    found, number = re.subn(r"(<!-- mutants -->\n).*?(<!-- end of mutants -->)",
-                            lambda match: f"{match[1]}{text}\n{match[2]}", README.read_text(),
-                            flags=re.DOTALL)
+    found, number = TABLE.subn(lambda match: f"{match[1]}{text}\n{match[2]}", README.read_text())
     if number != 1:
         sys.exit(f"mutate_kernels: {README} has not its two markers")
     README.write_text(found)
@@ -172,7 +186,10 @@ def main() -> int:
     files = mutated_files(ROOT)
     everything = [mutant for file in files for mutant in find_mutants(file)]
     listed = read_list(README)
-    for words in (wrong := wrong_entries(listed, everything)):
+    wrong = wrong_entries(listed, everything)
+    if arguments.check_list:
+        wrong += stale_rows(everything, listed)
+    for words in wrong:
         print(f"mutate_kernels: {words}")
     if wrong or arguments.check_list:
         return FOUND if wrong else 0

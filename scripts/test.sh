@@ -20,9 +20,9 @@ ctest --preset release -j 2 --timeout 300 --no-tests=error --output-junit ctest.
 echo "test: $((SECONDS - started)) s in all"
 
 # Tests labelled `transformers` need the --python part of the set-up, those labelled `nvcc` a CUDA
-# compiler and the disassemblers.
-may_skip=
-python3 scripts/transformers_environment.py || may_skip=transformers
+# compiler and the disassemblers. A test labelled `no_emulation` is there only where it cannot run.
+may_skip=no_emulation
+python3 scripts/transformers_environment.py || may_skip="$may_skip|transformers"
 python3 scripts/kernel_report.py --find-tools || may_skip="$may_skip|nvcc"
 python3 - "$may_skip" "$@" <<'PYTHON' || failed=1
 import json, subprocess, sys, xml.etree.ElementTree as xml

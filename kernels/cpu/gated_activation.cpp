@@ -52,8 +52,8 @@ at::Tensor gated_activation_cpu(const at::Tensor& gate_up_R2F) {
   const int64_t num_rows = gate_up_R2F.size(0);
   const int64_t width = gate_up_R2F.size(1) / 2;
   const auto out_RF = at::empty({num_rows, width}, gate_up_contiguous.options());
-  AT_DISPATCH_FLOATING_TYPES_AND(
-      at::kBFloat16, gate_up_R2F.scalar_type(), "gated_activation_cpu", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, gate_up_R2F.scalar_type(), "gated_activation_cpu", [&] {
         const auto* gate_up = gate_up_contiguous.const_data_ptr<scalar_t>();
         auto* out = out_RF.mutable_data_ptr<scalar_t>();
         at::parallel_for(0, num_rows, rows_per_task(width), [&](int64_t begin, int64_t end) {
@@ -73,8 +73,8 @@ at::Tensor gated_activation_backward_cpu(const at::Tensor& grad_out_RF,
   const int64_t num_rows = gate_up_R2F.size(0);
   const int64_t width = gate_up_R2F.size(1) / 2;
   const auto grad_gate_up_R2F = at::empty({num_rows, 2 * width}, gate_up_contiguous.options());
-  AT_DISPATCH_FLOATING_TYPES_AND(
-      at::kBFloat16, gate_up_R2F.scalar_type(), "gated_activation_backward_cpu", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, gate_up_R2F.scalar_type(), "gated_activation_backward_cpu", [&] {
         const auto* grad_out = grad_out_contiguous.const_data_ptr<scalar_t>();
         const auto* gate_up = gate_up_contiguous.const_data_ptr<scalar_t>();
         auto* grad_gate_up = grad_gate_up_R2F.mutable_data_ptr<scalar_t>();

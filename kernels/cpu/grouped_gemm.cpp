@@ -100,7 +100,6 @@ at::Tensor grouped_gemm_weight_gradient_cpu(const at::Tensor& grad_out_RO,
 
 void grouped_gemm_weight_gradient_cpu_(at::Tensor& destination_eOI, const at::Tensor& grad_out_RO,
                                        const at::Tensor& rows_RI, const at::Tensor& num_rows_e) {
-  const bool same_dtype = destination_eOI.scalar_type() == rows_RI.scalar_type();
   const int64_t weight_rows = grad_out_RO.size(1);
   run_tasks(cut_into_tasks(num_rows_e, weight_rows, /*with_empty=*/false), [&](const Task& task) {
     auto destination_oI =
@@ -109,11 +108,9 @@ void grouped_gemm_weight_gradient_cpu_(at::Tensor& destination_eOI, const at::Te
                                  .narrow(1, task.begin, task.end - task.begin)
                                  .t();
     const auto rows_rI = rows_RI.narrow(0, task.first_row, task.num_rows);
-    if (same_dtype) {
-      destination_oI.addmm_(grad_out_or, rows_rI);
-    } else {
-      destination_oI.add_(grad_out_or.mm(rows_rI));
-    }
+    // Sums of half-precision products are never rounded to half precision.
+    destination_oI.addmm_(grad_out_or.to(destination_oI.scalar_type()),
+                          rows_rI.to(destination_oI.scalar_type()));
   });
 }
 

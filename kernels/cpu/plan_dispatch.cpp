@@ -22,18 +22,25 @@ struct Choices {
   int64_t num_groups;
   int64_t num_experts;
 
+  Choices(const at::Tensor& expert_idx_TK, int64_t tokens_per_group, int64_t experts)
+      : expert_idx(expert_idx_TK.const_data_ptr<int64_t>(),
+                   static_cast<size_t>(expert_idx_TK.numel())),
+        choices_per_group(tokens_per_group * expert_idx_TK.size(1)),
+        num_groups(tokens_per_group == 0 ? 0 : expert_idx_TK.size(0) / tokens_per_group),
+        num_experts(experts) {}
+
   std::span<const int64_t> of_group(int64_t group) const {
     return expert_idx.subspan(static_cast<size_t>(group * choices_per_group),
                               static_cast<size_t>(choices_per_group));
   }
 };
 
-void count_choices(const Choices& choices, int64_t* counts_GE) {
+void count(const Choices& choices, int64_t* counts_GE, const char* op) {
   for (int64_t group = 0; group < choices.num_groups; ++group) {
     int64_t* counts_E = counts_GE + group * choices.num_experts;
     for (const int64_t e : choices.of_group(group)) {
-      TORCH_CHECK_INDEX(e >= 0 && e < choices.num_experts, "plan_dispatch: expert ", e,
-                        " is not in [0, ", choices.num_experts, ")");
+      TORCH_CHECK_INDEX(e >= 0 && e < choices.num_experts, op, ": expert ", e, " is not in [0, ",
+                        choices.num_experts, ")");
       ++counts_E[e];
     }
   }
@@ -88,15 +95,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch_cpu(
     const at::Tensor& expert_idx_TK, const at::Tensor& weights_TK, int64_t num_experts,
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool by_probability) {
   const auto expert_idx = expert_idx_TK.contiguous();
-  const int64_t num_tokens = expert_idx.size(0);
-  const int64_t num_groups = tokens_per_group == 0 ? 0 : num_tokens / tokens_per_group;
-  const Choices choices{
-      .expert_idx = {expert_idx.const_data_ptr<int64_t>(), static_cast<size_t>(expert_idx.numel())},
-      .choices_per_group = tokens_per_group * expert_idx.size(1),
-      .num_groups = num_groups,
-      .num_experts = num_experts};
-  const auto counts_GE = at::zeros({num_groups, num_experts}, expert_idx.options());
-  count_choices(choices, counts_GE.mutable_data_ptr<int64_t>());
+  const Choices choices(expert_idx, tokens_per_group, num_experts);
+  const auto counts_GE = at::zeros({choices.num_groups, num_experts}, expert_idx.options());
+  count(choices, counts_GE.mutable_data_ptr<int64_t>(), "plan_dispatch");
 
   std::vector<char> kept(choices.expert_idx.size(), 1);
   if (capacity.has_value() && by_probability) {
@@ -131,9 +132,19 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch_cpu(
   return {source_R, row_of_choice_TK, counts_GE, num_rows_E};
 }
 
+at::Tensor count_choices_cpu(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                             int64_t tokens_per_group) {
+  const auto expert_idx = expert_idx_TK.contiguous();
+  const Choices choices(expert_idx, tokens_per_group, num_experts);
+  const auto counts_GE = at::zeros({choices.num_groups, num_experts}, expert_idx.options());
+  count(choices, counts_GE.mutable_data_ptr<int64_t>(), "count_choices");
+  return counts_GE;
+}
+
 }  // namespace
 }  // namespace moesaic::kernels::cpu
 
 TORCH_LIBRARY_IMPL(moesaic, CPU, m) {
   m.impl("plan_dispatch", &moesaic::kernels::cpu::plan_dispatch_cpu);
+  m.impl("count_choices", &moesaic::kernels::cpu::count_choices_cpu);
 }

@@ -44,30 +44,31 @@ at::Tensor unpermute_tokens_cpu(const at::Tensor& rows_RD,
   const int64_t num_rows = rows_RD.size(0);
   const int64_t width = rows_RD.size(1);
   const auto out_TD = at::empty({num_tokens, width}, rows_contiguous.options());
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, rows_RD.scalar_type(), "unpermute_tokens_cpu", [&] {
-    using Sum = at::opmath_type<scalar_t>;
-    const auto* rows = rows_contiguous.const_data_ptr<scalar_t>();
-    const auto* row_of_choice = row_of_choice_contiguous.const_data_ptr<int64_t>();
-    const auto* weights =
-        weights_contiguous.defined() ? weights_contiguous.const_data_ptr<Sum>() : nullptr;
-    auto* out = out_TD.mutable_data_ptr<scalar_t>();
-    const auto sum_tokens = [&](int64_t begin, int64_t end) {
-      std::vector<Sum> sum_D(static_cast<size_t>(width));
-      for (int64_t t = begin; t < end; ++t) {
-        std::ranges::fill(sum_D, Sum(0));
-        for (int64_t choice = t * top_k; choice < (t + 1) * top_k; ++choice) {
-          const int64_t row = row_of_choice[choice];
-          check_row(row, num_rows);
-          if (row >= 0) {
-            add_weighted(rows + row * width, weights ? weights[choice] : Sum(1), width,
-                         sum_D.data());
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, rows_RD.scalar_type(), "unpermute_tokens_cpu", [&] {
+        using Sum = at::opmath_type<scalar_t>;
+        const auto* rows = rows_contiguous.const_data_ptr<scalar_t>();
+        const auto* row_of_choice = row_of_choice_contiguous.const_data_ptr<int64_t>();
+        const auto* weights =
+            weights_contiguous.defined() ? weights_contiguous.const_data_ptr<Sum>() : nullptr;
+        auto* out = out_TD.mutable_data_ptr<scalar_t>();
+        const auto sum_tokens = [&](int64_t begin, int64_t end) {
+          std::vector<Sum> sum_D(static_cast<size_t>(width));
+          for (int64_t t = begin; t < end; ++t) {
+            std::ranges::fill(sum_D, Sum(0));
+            for (int64_t choice = t * top_k; choice < (t + 1) * top_k; ++choice) {
+              const int64_t row = row_of_choice[choice];
+              check_row(row, num_rows);
+              if (row >= 0) {
+                add_weighted(rows + row * width, weights ? weights[choice] : Sum(1), width,
+                             sum_D.data());
+              }
+            }
+            std::ranges::copy(sum_D, out + t * width);
           }
-        }
-        std::ranges::copy(sum_D, out + t * width);
-      }
-    };
-    at::parallel_for(0, num_tokens, tokens_per_task(top_k, width), sum_tokens);
-  });
+        };
+        at::parallel_for(0, num_tokens, tokens_per_task(top_k, width), sum_tokens);
+      });
   return out_TD;
 }
 
@@ -109,8 +110,8 @@ std::tuple<at::Tensor, at::Tensor> unpermute_tokens_backward_cpu(
   if (weights_wanted) {
     grad_weights_TK = at::zeros(weights_TK.sizes(), weights_TK.options());
   }
-  AT_DISPATCH_FLOATING_TYPES_AND(
-      at::kBFloat16, rows_RD.scalar_type(), "unpermute_tokens_backward_cpu", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kBFloat16, at::kHalf, rows_RD.scalar_type(), "unpermute_tokens_backward_cpu", [&] {
         using Sum = at::opmath_type<scalar_t>;
         const auto* grad_out = grad_out_contiguous.const_data_ptr<scalar_t>();
         const auto* rows = weights_wanted ? rows_contiguous.const_data_ptr<scalar_t>() : nullptr;

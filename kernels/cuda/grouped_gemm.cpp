@@ -7,10 +7,12 @@
 // Shape letters: kernels/ops.h; r: the rows of an expert.
 #include <ATen/Functions.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/util/StringUtil.h>
 #include <torch/library.h>
 
 #include <limits>
 #include <optional>
+#include <string>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/cublas_gemm.h"
@@ -38,25 +40,34 @@ void for_each_expert(const at::Tensor& num_rows_e, c10::DeviceIndex device,
   }
 }
 
-// What at::_grouped_mm asks for: both matrices in rows of whole 16 bytes, and a thread a group.
-bool suits_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI) {
+// What at::_grouped_mm asks for and these matrices have not: rows of whole 16 bytes, a thread a
+// group, ends of 32 bits. Empty if they have all of it.
+std::string why_not_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI) {
   constexpr int64_t kAlignment = 16;
   constexpr int64_t kMaxGroups = 1023;
-  const int64_t element_bytes = static_cast<int64_t>(rows_RI.element_size());
   const auto is_aligned = [&](const at::Tensor& tensor) {
-    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0;
+    const auto row_bytes = tensor.size(-1) * static_cast<int64_t>(tensor.element_size());
+    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0 &&
+           row_bytes % kAlignment == 0;
   };
-  return weight_eOI.size(0) <= kMaxGroups && rows_RI.size(1) * element_bytes % kAlignment == 0 &&
-         weight_eOI.size(1) * element_bytes % kAlignment == 0 && is_aligned(rows_RI) &&
-         is_aligned(weight_eOI);
+  const int64_t out_bytes = weight_eOI.size(1) * static_cast<int64_t>(weight_eOI.element_size());
+  if (!is_aligned(rows_RI) || !is_aligned(weight_eOI) || out_bytes % kAlignment != 0) {
+    return c10::str("needs rows of whole ", kAlignment, " bytes; here are products of ",
+                    rows_RI.sizes(), " with ", weight_eOI.sizes());
+  }
+  if (weight_eOI.size(0) > kMaxGroups) {
+    return c10::str("takes ", kMaxGroups, " experts, not ", weight_eOI.size(0));
+  }
+  if (rows_RI.size(0) > std::numeric_limits<int32_t>::max()) {
+    return c10::str("takes fewer than 2^31 rows, not ", rows_RI.size(0));
+  }
+  return "";
 }
 
 // The runs' ends fill all rows, so that no row of the result is left as it was found.
 at::Tensor run_grouped_mm(const at::Tensor& rows_RI, const at::Tensor& weight_eOI,
                           const at::Tensor& num_rows_e) {
-  TORCH_CHECK(rows_RI.size(0) <= std::numeric_limits<int32_t>::max(),
-              "grouped_gemm: ", rows_RI.size(0), " rows are too many for at::_grouped_mm");
-  const auto ends_e = num_rows_e.cumsum(0).to(at::kInt).to(rows_RI.device());
+  const auto ends_e = copied_to(rows_RI.device(), num_rows_e.cumsum(0).to(at::kInt));
   return at::_grouped_mm(rows_RI, weight_eOI.transpose(1, 2), ends_e);
 }
 
@@ -70,11 +81,15 @@ at::Tensor grouped_gemm_cuda(const at::Tensor& rows_RI, const at::Tensor& weight
   }
   const auto kind = chosen_grouped_gemm();
   const GroupedGemmPlace place{.gpu_generation = gpu_generation(), .dtype = rows.scalar_type()};
-  const auto reason = why_not(kind, place);
-  TORCH_CHECK(reason.empty(), "kernels.grouped_gemm: grouped_mm ", reason);
-  if (takes_grouped_mm(kind, place) && suits_grouped_mm(rows, weight_eOI)) {
-    return run_grouped_mm(rows, weight_eOI, num_rows_e);
+  auto reason = why_not(kind, place);
+  if (reason.empty() && takes_grouped_mm(kind, place)) {
+    reason = why_not_grouped_mm(rows, weight_eOI);
+    if (reason.empty()) {
+      return run_grouped_mm(rows, weight_eOI, num_rows_e);
+    }
   }
+  TORCH_CHECK(reason.empty() || kind == GroupedGemmKind::kAuto, "kernels.grouped_gemm: grouped_mm ",
+              reason);
   const auto out_RO = at::empty({rows.size(0), weight_eOI.size(1)}, rows.options());
   for_each_expert(num_rows_e, rows.device().index(),
                   [&](int64_t e, int64_t first_row, int64_t num_rows) {

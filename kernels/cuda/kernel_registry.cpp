@@ -31,11 +31,12 @@ Registry& registry() {
 // On a GPU the runtime knows, but only with a driver; what nvcc makes of a kernel for the host has
 // the kernel's name as well.
 std::string mangled_name(const void* kernel) {
-#ifndef MOESAIC_CUDA_EMULATION
+#if !defined(MOESAIC_CUDA_EMULATION) && CUDART_VERSION >= 12030
   const char* name = nullptr;
   if (cudaFuncGetName(&name, kernel) == cudaSuccess) {
     return name;
   }
+  static_cast<void>(cudaGetLastError());  // sticks otherwise: ATen would blame its next kernel
 #endif
   return function_name(kernel);
 }

@@ -94,6 +94,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t dynamic
 #else
   const auto check = [&](cudaError_t error) {
     if (error != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());  // it is reported here
       throw std::runtime_error("launch of " + kernel_name(address) + ": " +
                                cudaGetErrorString(error));
     }

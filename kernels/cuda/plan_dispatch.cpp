@@ -14,6 +14,13 @@
 namespace moesaic::kernels::cuda {
 namespace {
 
+PlanShape plan_shape(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                     int64_t tokens_per_group) {
+  return {.num_groups = tokens_per_group == 0 ? 0 : expert_idx_TK.size(0) / tokens_per_group,
+          .choices_per_group = tokens_per_group * expert_idx_TK.size(1),
+          .num_experts = num_experts};
+}
+
 /// Memory of one plan.
 struct PlanTensors {
   at::Tensor source;         // [T * K], longer than the rows that stay
@@ -61,10 +68,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch_cuda(
     int64_t tokens_per_group, std::optional<int64_t> capacity, bool drop_by_probability) {
   const OnDeviceOf device(expert_idx_TK);
   const auto expert_idx = expert_idx_TK.contiguous();
-  const PlanShape shape{
-      .num_groups = tokens_per_group == 0 ? 0 : expert_idx.size(0) / tokens_per_group,
-      .choices_per_group = tokens_per_group * expert_idx.size(1),
-      .num_experts = num_experts};
+  const PlanShape shape = plan_shape(expert_idx, num_experts, tokens_per_group);
   const bool by_probability = capacity.has_value() && drop_by_probability;
   const PlanTensors plan(expert_idx, shape, by_probability);
   const auto* ids = pointer_to<int64_t>(expert_idx);
@@ -86,9 +90,26 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> plan_dispatch_cuda(
   return {source_R, plan.row_of_choice, plan.counts_GE, num_rows_E};
 }
 
+// No read on the host: the plan of the same ids refuses a foreign one.
+at::Tensor count_choices_cuda(const at::Tensor& expert_idx_TK, int64_t num_experts,
+                              int64_t tokens_per_group) {
+  const OnDeviceOf device(expert_idx_TK);
+  const auto expert_idx = expert_idx_TK.contiguous();
+  const PlanShape shape = plan_shape(expert_idx, num_experts, tokens_per_group);
+  const auto counts_GE = at::empty({shape.num_groups, num_experts}, expert_idx.options());
+  const auto as_int = expert_idx.options().dtype(at::kInt);
+  const auto ranks_BE = at::empty({shape.num_chunks(), num_experts}, as_int);
+  const auto foreign_id = at::empty({1}, as_int);
+  count_choices(pointer_to<int64_t>(expert_idx), shape, mutable_pointer_to<int32_t>(ranks_BE),
+                mutable_pointer_to<int64_t>(counts_GE), mutable_pointer_to<int32_t>(foreign_id),
+                device.stream());
+  return counts_GE;
+}
+
 }  // namespace
 }  // namespace moesaic::kernels::cuda
 
 TORCH_LIBRARY_IMPL(moesaic, MOESAIC_CUDA_KEY, m) {
   m.impl("plan_dispatch", &moesaic::kernels::cuda::plan_dispatch_cuda);
+  m.impl("count_choices", &moesaic::kernels::cuda::count_choices_cuda);
 }

@@ -13,7 +13,7 @@ namespace {
 at::Tensor sort_chunks_cuda(const at::Tensor& rows_RD, const at::Tensor& counts_AB) {
   const OnDeviceOf device(rows_RD);
   const auto rows = rows_RD.contiguous();
-  const auto counts = counts_AB.contiguous().to(rows.device());
+  const auto counts = copied_to(rows.device(), counts_AB.contiguous());
   const int64_t num_outer = counts.size(0);
   const int64_t num_inner = counts.size(1);
   const int64_t row_bytes = rows.size(1) * static_cast<int64_t>(rows.element_size());

@@ -2,6 +2,7 @@
 // on the CPU. All that the glue says differently in the two builds stands here.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/DeviceGuard.h>
 #include <cuda_runtime.h>
 #ifndef MOESAIC_CUDA_EMULATION
@@ -35,5 +36,14 @@ class OnDeviceOf {
  private:
   c10::DeviceGuard guard_;
 };
+
+/// A tensor of the CPU on `device`, without a wait of the host: the copy goes through pinned memory
+/// that the caching allocator keeps until it is done.
+inline at::Tensor copied_to(const at::Device& device, const at::Tensor& on_cpu) {
+  if (device.is_cpu()) {
+    return on_cpu;
+  }
+  return on_cpu.pin_memory().to(device, /*non_blocking=*/true);
+}
 
 }  // namespace moesaic::kernels::cuda

@@ -42,7 +42,8 @@ TEST_P(GatedActivationTest, EqualsTheReferenceForwardAndBackward) {
 
 INSTANTIATE_TEST_SUITE_P(Grid, GatedActivationTest,
                          testing::Combine(testing::Values(0, 1, 37), testing::Values(0, 1, 7, 64),
-                                          testing::Values(at::kFloat, at::kDouble, at::kBFloat16)));
+                                          testing::Values(at::kFloat, at::kDouble, at::kBFloat16,
+                                                          at::kHalf)));
 
 TEST(GatedActivation, GradientsAreThoseOfCentralDifferences) {
   const auto activation = [](const std::vector<at::Tensor>& in) { return gated_activation(in[0]); };

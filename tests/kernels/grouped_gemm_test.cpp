@@ -10,6 +10,8 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/backend.h"
+#include "kernels/grouped_gemm_choice.h"
 #include "kernels/ops.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -172,15 +174,57 @@ TEST(GroupedGemm, ThePostAccumulateHookFindsTheGradientInItsDestination) {
   EXPECT_TRUE(all_equal(problem.weight_eOI.grad(), seen[0]));
 }
 
-TEST(GroupedGemm, Bfloat16RowsCanAddIntoAFloat32Destination) {
-  const auto problem = make_problem({{30, 0, 11}, 8, 6}, at::kBFloat16);
-  const auto destination_eOI = at::zeros({3, 6, 8});
-  grouped_gemm(problem.rows_RI, problem.weight_eOI, problem.num_rows_e, destination_eOI)
-      .backward(problem.grad_RO);
-  const auto exact = make_problem({{30, 0, 11}, 8, 6}, at::kFloat);
-  grouped_gemm(exact.rows_RI, exact.weight_eOI, exact.num_rows_e).backward(exact.grad_RO);
-  EXPECT_TRUE(all_close(destination_eOI, exact.weight_eOI.grad(), 0.02, 0.2));
+// --- half precision, in every kind that works here: on the CPU one -------------------------------
+class HalfGroupedGemmTest : public testing::TestWithParam<std::tuple<at::ScalarType, Case>> {
+ protected:
+  ~HalfGroupedGemmTest() override { set_grouped_gemm(GroupedGemmKind::kAuto); }
+
+  // The same products in float64, of the same rounded numbers.
+  static Problem widened(const Problem& problem) {
+    const auto wide = [](const at::Tensor& tensor) {
+      return tensor.detach().to(at::kDouble).set_requires_grad(tensor.requires_grad());
+    };
+    return {wide(problem.rows_RI), wide(problem.weight_eOI), problem.num_rows_e,
+            wide(problem.grad_RO)};
+  }
+};
+
+TEST_P(HalfGroupedGemmTest, EveryKindRoundsOnceAndAddsWeightGradientsInFloat32) {
+  const auto& [dtype, c] = GetParam();
+  const double one_rounding = dtype == at::kHalf ? 0x1p-11 : 0x1p-8;
+  const auto exact = widened(make_problem(c, dtype));
+  const auto exact_out_RO =
+      reference::grouped_gemm(exact.rows_RI, exact.weight_eOI, exact.num_rows_e);
+  exact_out_RO.backward(exact.grad_RO);
+  for (const auto kind :
+       {GroupedGemmKind::kAuto, GroupedGemmKind::kCublas, GroupedGemmKind::kGroupedMm}) {
+    const int generation = why_no_gpu().empty() ? gpu_generation() : 0;
+    if (!why_not(kind, {.gpu_generation = generation, .dtype = dtype}).empty()) {
+      continue;
+    }
+    SCOPED_TRACE("kind " + std::to_string(static_cast<int>(kind)));
+    set_grouped_gemm(kind);
+    const auto problem = make_problem(c, dtype);
+    const auto destination_eOI = at::zeros(problem.weight_eOI.sizes());
+    const auto out_RO =
+        grouped_gemm(problem.rows_RI, problem.weight_eOI, problem.num_rows_e, destination_eOI);
+    out_RO.backward(problem.grad_RO);
+    EXPECT_TRUE(all_close(out_RO.to(at::kDouble), exact_out_RO, one_rounding, 1e-4));
+    EXPECT_TRUE(all_close(problem.rows_RI.grad().to(at::kDouble), exact.rows_RI.grad(),
+                          one_rounding, 1e-4));
+    EXPECT_TRUE(all_close(destination_eOI.to(at::kDouble), exact.weight_eOI.grad(), 1e-5, 1e-4));
+  }
 }
+
+INSTANTIATE_TEST_SUITE_P(Grid, HalfGroupedGemmTest,
+                         testing::Combine(testing::Values(at::kBFloat16, at::kHalf),
+                                          testing::Values(Case{{30, 0, 11}, 8, 16},
+                                                          Case{{0, 0, 300, 1}, 64, 72})));
+
+// What cuBLAS takes in at::_grouped_mm's stead: rows that are no whole 16 bytes.
+INSTANTIATE_TEST_SUITE_P(OddWidths, HalfGroupedGemmTest,
+                         testing::Combine(testing::Values(at::kBFloat16, at::kHalf),
+                                          testing::Values(Case{{30, 0, 11}, 9, 7})));
 
 TEST(GroupedGemm, SameBitsForAnyNumberOfThreads) {
   const auto run = [](int num_threads) {

@@ -62,6 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Grid, LinearCrossEntropyTest,
                          testing::Values(Case{0, 4, 9, at::kDouble}, Case{1, 4, 9, at::kDouble},
                                          Case{17, 5, 9, at::kDouble}, Case{17, 5, 1, at::kDouble},
                                          Case{17, 5, 9, at::kFloat}, Case{17, 5, 9, at::kBFloat16},
+                                         Case{17, 5, 9, at::kHalf},
                                          // several chunks, the last one short
                                          Case{300, 3, 40001, at::kFloat},
                                          Case{300, 3, 20001, at::kDouble}));

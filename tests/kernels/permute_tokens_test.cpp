@@ -40,7 +40,7 @@ class PermuteTokensTest : public testing::TestWithParam<Case> {
 };
 
 TEST_P(PermuteTokensTest, MovesTheBitsOfTheReference) {
-  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kLong}) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf, at::kLong}) {
     const auto x_TD = random_tensor(shape(), 22).mul(100).to(dtype);
     EXPECT_TRUE(all_equal(permute_tokens(x_TD, plan()), reference::permute_tokens(x_TD, plan())));
   }

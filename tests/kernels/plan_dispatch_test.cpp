@@ -239,5 +239,29 @@ TEST(ExpertCapacity, EdgesAndRefusals) {
   EXPECT_THROW(expert_capacity(std::numeric_limits<double>::quiet_NaN(), 10, 1, 1), c10::Error);
 }
 
+TEST(CountChoices, CountsEachGroupOfConsecutiveTokens) {
+  const auto expert_idx_TK = as_tensor({0, 1, 0, 2, 3, 2, 0, 3}, {4, 2});
+  EXPECT_TRUE(
+      all_equal(count_choices(expert_idx_TK, 4, 2), as_tensor({2, 1, 1, 0, 1, 0, 1, 2}, {2, 4})));
+  EXPECT_TRUE(all_equal(count_choices(expert_idx_TK, 4, 4), as_tensor({3, 1, 2, 2}, {1, 4})));
+  EXPECT_TRUE(
+      all_equal(count_choices(at::zeros({0, 2}, at::kLong), 4, 3), at::zeros({0, 4}, at::kLong)));
+}
+
+TEST(CountChoices, AreTheCountsOfThePlan) {
+  const auto strided_TK = random_integers(70, {4, 600}, 17).t();
+  const auto plan = plan_dispatch(strided_TK, {}, 70, 200, {});
+  EXPECT_TRUE(all_equal(count_choices(strided_TK, 70, 200), plan.counts_GE));
+}
+
+TEST(CountChoices, RefusesWhatItCannotDo) {
+  const auto expert_idx_TK = at::zeros({4, 2}, at::kLong);
+  EXPECT_THROW(count_choices(expert_idx_TK, 4, 3), c10::Error);
+  EXPECT_THROW(count_choices(expert_idx_TK, 4, 0), c10::Error);
+  EXPECT_THROW(count_choices(expert_idx_TK, 0, 2), c10::Error);
+  EXPECT_THROW(count_choices(expert_idx_TK.to(at::kInt), 4, 2), c10::Error);
+  EXPECT_THROW(count_choices(expert_idx_TK.flatten(), 4, 2), c10::Error);
+}
+
 }  // namespace
 }  // namespace moesaic::kernels

@@ -35,7 +35,7 @@ class RouteTokensTest : public testing::TestWithParam<Case> {
 };
 
 TEST_P(RouteTokensTest, ChoosesAsTheReference) {
-  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
     const auto logits_TE = random_tensor({num_tokens(), num_experts()}, 1, dtype);
     const auto routed = route_tokens(logits_TE, options());
     const auto expected = reference::route_tokens(logits_TE, options());

@@ -26,7 +26,8 @@ class SortChunksTest : public testing::TestWithParam<at::Tensor> {
 };
 
 TEST_P(SortChunksTest, MovesTheBitsOfTheReference) {
-  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kLong, at::kBool}) {
+  for (const auto dtype :
+       {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf, at::kLong, at::kBool}) {
     const auto rows_RD = random_tensor({num_rows(), 5}, 61).mul(100).to(dtype);
     EXPECT_TRUE(
         all_equal(sort_chunks(rows_RD, GetParam()), reference::sort_chunks(rows_RD, GetParam())));

@@ -43,7 +43,7 @@ class UnpermuteTokensTest : public testing::TestWithParam<Case> {
 };
 
 TEST_P(UnpermuteTokensTest, IsTheSumOfTheReference) {
-  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
     const auto weights_TK = weights_TK_.to(dtype == at::kDouble ? at::kDouble : at::kFloat);
     const auto rows_RD = rows_RD_.to(dtype);
     const double tolerance = dtype == at::kDouble ? 1e-14 : dtype == at::kFloat ? 1e-6 : 8e-3;

@@ -137,18 +137,6 @@ at::Tensor injected_gradient(AuxiliaryLosses& auxiliary, const at::Tensor& logit
   return leaf_LTE.grad();
 }
 
-TEST(CountChoices, CountsEachGroupOfConsecutiveTokens) {
-  const auto expert_idx_TK =
-      at::tensor(std::vector<int64_t>{0, 1, 0, 2, 3, 2, 0, 3}, at::kLong).view({4, 2});
-  EXPECT_TRUE(
-      all_equal(count_choices(expert_idx_TK, 4, 2),
-                at::tensor(std::vector<int64_t>{2, 1, 1, 0, 1, 0, 1, 2}, at::kLong).view({2, 4})));
-  EXPECT_TRUE(all_equal(count_choices(expert_idx_TK, 4, 4),
-                        at::tensor(std::vector<int64_t>{3, 1, 2, 2}, at::kLong).view({1, 4})));
-  EXPECT_TRUE(
-      all_equal(count_choices(at::zeros({0, 2}, at::kLong), 4, 3), at::zeros({0, 4}, at::kLong)));
-}
-
 using Case = std::tuple<BalanceFormula, BalanceScope>;
 class LoadBalanceTest : public testing::TestWithParam<Case> {
  protected:

@@ -47,6 +47,8 @@ inline std::vector<DispatchCase> dispatch_cases() {
           {20, 32, 33, 6, 1},
           {17, 24, 6, 3, std::nullopt, kOneExpert},
           {17, 7, 6, 3, 5, kOneExpert},
+          {17, 8, 6, 1, std::nullopt, kOneExpert},
+          {17, 8, 6, 1, 5, kOneExpert},
           {13, 0, 4, 2},
           {3, 301, 5, 3, 2},
           {3, 1032, 5, 3, 2},

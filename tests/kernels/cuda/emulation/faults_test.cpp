@@ -119,6 +119,12 @@ TEST(EmulationFaults, OperationsThatDiffer) {
                      HasSubstr("__shfl_sync")));
 }
 
+TEST(EmulationFaults, PlacesThatDiffer) {
+  expect_found(Fault::kDifferentPlaces,
+               AllOf(HasSubstr("lanes of mask 0xffffffff diverge: __shfl_sync here, but lane "),
+                     HasSubstr(" waits in __shfl_sync at ")));
+}
+
 TEST(EmulationFaults, ShuffleFromAnInactiveLane) {
   expect_found(Fault::kShuffleFromInactive, HasSubstr("reads lane 20, which the mask leaves out"));
 }

@@ -93,6 +93,13 @@ __global__ void commit_warp_fault(Fault fault, int* out) {
         value = __shfl_sync(kFull, value, 0);
       }
       break;
+    case Fault::kDifferentPlaces:
+      if (lane == 9) {
+        value = __shfl_sync(kFull, value, 0);
+      } else {
+        value = __shfl_sync(kFull, value, 0);
+      }
+      break;
     case Fault::kShuffleFromInactive:
       if (lane < 16) {
         value = __shfl_sync(kLowerHalf, value, 20);
@@ -171,6 +178,16 @@ MOESAIC_KERNEL(load_vector)
 
 void run_vector_load(const float* in, float* out) {
   launch(load_vector, 1, 1, 0, nullptr, in, out);
+}
+
+__global__ void compute(int a, int b, int exponent, int* sum, int* power) {
+  *sum = a + b;
+  *power = 1 << exponent;
+}
+MOESAIC_KERNEL(compute)
+
+void run_arithmetic(int a, int b, int exponent, int* sum, int* power) {
+  launch(compute, 1, 1, 0, nullptr, a, b, exponent, sum, power);
 }
 
 __global__ void use_uninitialised_shared(int* counts, float* values) {

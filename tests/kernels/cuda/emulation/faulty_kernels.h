@@ -17,6 +17,7 @@ enum class Fault {
   kAbsentLaneInMask,      // a full mask in a warp of 16 lanes
   kDifferentMasks,        // two lanes name each other with different masks
   kDifferentOperations,   // ballot against shuffle
+  kDifferentPlaces,       // the same shuffle at two places of the source
   kShuffleFromInactive,   // reads lane 20 with a mask of 16
   kWidthOfThree,
   kBarrierAgainstWarp,  // a deadlock: one lane at the barrier, the rest at __syncwarp
@@ -35,6 +36,9 @@ void run_global_write(float* out, int index);
 
 /// A 16-byte load from `in`, whatever its alignment.
 void run_vector_load(const float* in, float* out);
+
+/// sum = a + b and power = 2^exponent, whatever an int can hold.
+void run_arithmetic(int a, int b, int exponent, int* sum, int* power);
 
 /// Each of `num_blocks` blocks adds 1 to an unset shared int, and hands out what a float has.
 void run_uninitialised_shared(int num_blocks, int* counts, float* values);

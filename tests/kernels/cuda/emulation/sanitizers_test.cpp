@@ -2,6 +2,7 @@
 // process, so each happens in a child. In bounds, the same kernels run.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <memory>
 
 #include "tests/kernels/cuda/emulation/faulty_kernels.h"
@@ -12,6 +13,7 @@ MOESAIC_KERNEL_TEST(write_static_shared)
 MOESAIC_KERNEL_TEST(write_dynamic_shared)
 MOESAIC_KERNEL_TEST(write_global)
 MOESAIC_KERNEL_TEST(load_vector)
+MOESAIC_KERNEL_TEST(compute)
 
 namespace moesaic::tests {
 namespace {
@@ -26,6 +28,11 @@ TEST(AddressSanitizerControl, InBoundsTheKernelsRun) {
   alignas(16) const float in[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   run_vector_load(in + 4, out);
   EXPECT_EQ(out[0], 26);
+  int sum = 0;
+  int power = 0;
+  run_arithmetic(std::numeric_limits<int>::max() - 1, 1, 30, &sum, &power);
+  EXPECT_EQ(sum, std::numeric_limits<int>::max());
+  EXPECT_EQ(power, 1 << 30);
 }
 
 class AddressSanitizer : public testing::Test {
@@ -64,6 +71,20 @@ TEST_F(AddressSanitizer, MisalignedVector) {
   alignas(16) float in[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   float sum = 0;
   EXPECT_DEATH(run_vector_load(in + 1, &sum), "faulty_kernels.cu:.*misaligned address");
+}
+
+TEST_F(AddressSanitizer, SignedOverflow) {
+  int sum = 0;
+  int power = 0;
+  EXPECT_DEATH(run_arithmetic(std::numeric_limits<int>::max(), 1, 0, &sum, &power),
+               "faulty_kernels.cu:.*signed integer overflow");
+}
+
+TEST_F(AddressSanitizer, ShiftByAllBits) {
+  int sum = 0;
+  int power = 0;
+  EXPECT_DEATH(run_arithmetic(0, 0, 32, &sum, &power),
+               "faulty_kernels.cu:.*shift exponent 32 is too large");
 }
 
 }  // namespace
