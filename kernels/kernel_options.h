@@ -20,8 +20,9 @@ struct KernelOptions {
                     {"cublas", GroupedGemmKind::kCublas},
                     {"grouped_mm", GroupedGemmKind::kGroupedMm}},
                    {.help = "Products of the experts on a GPU: cublas is one call an expert; "
-                            "grouped_mm (bfloat16 on Hopper or Blackwell) one for all; auto takes "
-                            "the faster one. On a CPU only auto.",
+                            "grouped_mm one for all (bfloat16 on Hopper or Blackwell, widths that "
+                            "are multiples of 8); auto takes the faster one that can be had. On a "
+                            "CPU only auto.",
                     .may_change_on_resume = true});
   }
 };

@@ -183,7 +183,8 @@ at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
                          int64_t tokens_per_group) {
   check_matrix(expert_idx_TK, "count_choices", "expert_idx_TK");
   check_int64(expert_idx_TK, "count_choices", "expert_idx_TK");
-  TORCH_CHECK(num_experts >= 1, "count_choices: ", num_experts, " experts");
+  TORCH_CHECK(num_experts >= 1 && expert_idx_TK.size(1) >= 1, "count_choices: ", num_experts,
+              " experts and ", expert_idx_TK.size(1), " choices a token");
   TORCH_CHECK(tokens_per_group >= 1 && expert_idx_TK.size(0) % tokens_per_group == 0,
               "count_choices: ", expert_idx_TK.size(0),
               " tokens are not a multiple of tokens_per_group = ", tokens_per_group);

@@ -84,8 +84,8 @@ DispatchPlan plan_dispatch(const at::Tensor& expert_idx_TK, const at::Tensor& we
 /// Choices of each expert in each group of `tokens_per_group` consecutive tokens, before dropping:
 /// counts_GE of a plan with these groups, for the balance loss, whose groups are its own.
 ///   expert_idx_TK  int64 [T, K], T a multiple of tokens_per_group >= 1
-/// Returns int64 [G, E]. An id outside [0, E): c10::Error on the CPU; on a GPU, where the host does
-/// not wait, it is not counted (plan_dispatch refuses it). Cost: O(T K + G E).
+/// Returns int64 [G, E]. Throws c10::Error for an id outside [0, E); the CUDA kernel, for which the
+/// host does not wait, does not count it (plan_dispatch refuses it). Cost: O(T K + G E).
 at::Tensor count_choices(const at::Tensor& expert_idx_TK, int64_t num_experts,
                          int64_t tokens_per_group);
 

@@ -34,9 +34,13 @@ done
 readonly build=build-cuda cannot_run=77
 # nvidia-smi and CUDA then mean the same GPU by "the first".
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
+# gpu_query FIELDS [,noheader]: of the GPU that CUDA takes; of the first, where nvidia-smi does not
+# know the name that CUDA_VISIBLE_DEVICES has for it (MIG, shortened ids).
 gpu_query() {
-  local visible=${CUDA_VISIBLE_DEVICES:-0}
-  nvidia-smi --id="${visible%%,*}" --query-gpu="$1" --format=csv"${2:-}"
+  local visible=${CUDA_VISIBLE_DEVICES-0}
+  [ -n "$visible" ] || { echo "CUDA_VISIBLE_DEVICES is empty"; return 1; }
+  nvidia-smi --id="${visible%%,*}" --query-gpu="$1" --format=csv"${2:-}" ||
+    nvidia-smi --id=0 --query-gpu="$1" --format=csv"${2:-}"
 }
 export PATH="$PATH:${CUDA_HOME:-/usr/local/cuda}/bin"
 mkdir -p $build

@@ -15,7 +15,7 @@ scripts/compile_cuda.sh
 . scripts/mpirun_env.sh 4  # the largest number of ranks of a test
 rm -f build/ctest.xml
 failed=0
-# Side by side run those alone that take one core (PROCESSORS 1: sanitizers of kernels).
+# Side by side run those that take one core (PROCESSORS 1: the sanitizers of kernels above all).
 ctest --preset release -j 2 --timeout 300 --no-tests=error --output-junit ctest.xml "$@" || failed=1
 echo "test: $((SECONDS - started)) s in all"
 

@@ -108,7 +108,7 @@ void grouped_gemm_weight_gradient_cpu_(at::Tensor& destination_eOI, const at::Te
                                  .narrow(1, task.begin, task.end - task.begin)
                                  .t();
     const auto rows_rI = rows_RI.narrow(0, task.first_row, task.num_rows);
-    // Sums of half-precision products are never rounded to half precision.
+    // A float32 destination gets float32 sums of half-precision products.
     destination_oI.addmm_(grad_out_or.to(destination_oI.scalar_type()),
                           rows_rI.to(destination_oI.scalar_type()));
   });

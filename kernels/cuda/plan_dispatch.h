@@ -54,8 +54,7 @@ void scan_choices(const int64_t* expert_idx, const PlanShape& shape,
                   std::optional<int64_t> capacity, const PlanWorkspace& workspace,
                   const PlanArrays& plan, cudaStream_t stream, int64_t max_blocks = kMaxBlocks);
 
-/// Choices of each expert in each group, before any dropping: what kernels::DispatchPlan calls
-/// counts_GE, and moe::count_choices.
+/// kernels::count_choices: choices of each expert in each group, before any dropping.
 ///   ranks_BE    workspace [B, E]
 ///   foreign_id  [1] becomes 1 where an id is outside [0, E); such a choice is not counted
 void count_choices(const int64_t* expert_idx, const PlanShape& shape, int32_t* ranks_BE,

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/ops.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_check.h"
@@ -254,6 +255,15 @@ TEST(CountChoices, AreTheCountsOfThePlan) {
   EXPECT_TRUE(all_equal(count_choices(strided_TK, 70, 200), plan.counts_GE));
 }
 
+TEST(CountChoices, RefusesForeignIdsOrDoesNotCountThem) {
+  const auto expert_idx_TK = as_tensor({0, 1, -1, 4}, {2, 2});
+  if (cuda_kernel_launches().has_value()) {
+    EXPECT_TRUE(all_equal(count_choices(expert_idx_TK, 4, 2), as_tensor({1, 1, 0, 0}, {1, 4})));
+  } else {
+    EXPECT_THROW(count_choices(expert_idx_TK, 4, 2), c10::Error);
+  }
+}
+
 TEST(CountChoices, RefusesWhatItCannotDo) {
   const auto expert_idx_TK = at::zeros({4, 2}, at::kLong);
   EXPECT_THROW(count_choices(expert_idx_TK, 4, 3), c10::Error);
@@ -261,6 +271,7 @@ TEST(CountChoices, RefusesWhatItCannotDo) {
   EXPECT_THROW(count_choices(expert_idx_TK, 0, 2), c10::Error);
   EXPECT_THROW(count_choices(expert_idx_TK.to(at::kInt), 4, 2), c10::Error);
   EXPECT_THROW(count_choices(expert_idx_TK.flatten(), 4, 2), c10::Error);
+  EXPECT_THROW(count_choices(expert_idx_TK.narrow(1, 0, 0), 4, 2), c10::Error);
 }
 
 }  // namespace

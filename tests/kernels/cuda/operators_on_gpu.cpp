@@ -10,12 +10,28 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/backend.h"
+
 namespace moesaic::tests {
 namespace {
 
 // Run lengths are on the CPU on every device (kernels/ops.h).
 bool stays_on_the_cpu(const std::string& argument) {
   return argument == "num_rows" || argument == "counts";
+}
+
+// With the strides and the place in its memory that it has on the CPU.
+at::Tensor moved_to_gpu(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) {
+    return tensor.to(at::kCUDA);
+  }
+  int64_t end = tensor.storage_offset() + 1;
+  for (int64_t dim = 0; dim < tensor.dim(); ++dim) {
+    end += (tensor.size(dim) - 1) * tensor.stride(dim);
+  }
+  return tensor.as_strided({end}, {1}, 0)
+      .to(at::kCUDA)
+      .as_strided(tensor.sizes(), tensor.strides(), tensor.storage_offset());
 }
 
 void run_on_gpu(const c10::OperatorHandle& op, c10::DispatchKeySet, c10::Stack* stack) {
@@ -29,7 +45,7 @@ void run_on_gpu(const c10::OperatorHandle& op, c10::DispatchKeySet, c10::Stack* 
       continue;
     }
     const auto tensor = value.toTensor();
-    value = tensor.to(at::kCUDA);
+    value = moved_to_gpu(tensor);
     if (arguments[i].alias_info() != nullptr && arguments[i].alias_info()->isWrite()) {
       written.emplace_back(tensor, value.toTensor());
     }
@@ -48,6 +64,7 @@ void run_on_gpu(const c10::OperatorHandle& op, c10::DispatchKeySet, c10::Stack* 
 class OperatorsOnGpu : public testing::Environment {
  public:
   void SetUp() override {
+    ASSERT_EQ(kernels::make_gpu_deterministic(), "");  // as in training
     for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) {
       if (name.getNamespace() != "moesaic") {
         continue;
